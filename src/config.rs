@@ -1,0 +1,2 @@
+//! To be filled in.
+pub mod settings;
