@@ -1,1 +1,299 @@
-//! To be filled in.
+//! The connections on this instance, by user.
+//!
+//! A lookup and a push are all that a local message costs, so both happen under one short lock
+//! of one of many shards. The hub holds handles, never sessions: a push goes into the
+//! connection's outbox and the session's task is woken; nobody waits for anybody here.
+
+mod connection;
+mod outbox;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use smallvec::SmallVec;
+
+pub use self::{
+    connection::{Connection, Registration},
+    outbox::{Delivery, Outbox, Pushed},
+};
+use crate::{
+    ids::{Epoch, UserHash},
+    protocol::close::Close,
+};
+
+/// Locks the users are spread over: many more than there are cores.
+const SHARDS: usize = 64;
+
+/// The other epochs that have connections of a user; nearly always none or one.
+pub type Siblings = SmallVec<[Epoch; 1]>;
+
+/// What became of a message for a user of this instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalDelivery {
+    /// Connections that took it.
+    pub delivered: usize,
+    /// Connections that had no room for it.
+    pub full: usize,
+    /// Epochs that have connections of this user too; empty when `known` is false.
+    pub siblings: Siblings,
+    /// Whether the user has any connection here.
+    pub known: bool,
+}
+
+/// The connections on this instance; cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Std locks: held for a few map operations, never across an await.
+    shards: [Mutex<HashMap<UserHash, User>>; SHARDS],
+    connections: AtomicUsize,
+}
+
+#[derive(Default)]
+struct User {
+    connections: SmallVec<[Arc<Connection>; 1]>,
+    siblings: Siblings,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { shared: Arc::new(Shared { shards, connections: AtomicUsize::new(0) }) }
+    }
+}
+
+impl Hub {
+    /// Adds a connection; from now on what comes for its user waits in its outbox.
+    pub fn insert(&self, connection: Arc<Connection>) {
+        self.shard(connection.user()).entry(connection.user()).or_default().connections.push(connection);
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Removes a connection whose outbox is empty; otherwise answers what is in it, and keeps it.
+    ///
+    /// One step, so that no message can fall between the last look and the removal.
+    pub fn remove_if_drained(&self, connection: &Arc<Connection>) -> Vec<Delivery> {
+        let mut shard = self.shard(connection.user());
+        let rest = connection.outbox().close();
+        if rest.is_empty() {
+            self.remove_from(&mut shard, connection);
+        }
+        rest
+    }
+
+    /// Removes a connection, whatever stands in its outbox; whether it was there.
+    pub fn remove(&self, connection: &Arc<Connection>) -> bool {
+        let mut shard = self.shard(connection.user());
+        self.remove_from(&mut shard, connection)
+    }
+
+    /// Gives a message to every connection `user` has here.
+    pub fn deliver(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
+        let shard = self.shard(user);
+        let Some(entry) = shard.get(&user) else { return LocalDelivery::default() };
+        let mut local = LocalDelivery {
+            siblings: entry.siblings.clone(),
+            known: !entry.connections.is_empty(),
+            ..LocalDelivery::default()
+        };
+        for connection in &entry.connections {
+            match connection.outbox().push(delivery.clone()) {
+                Pushed::Queued => local.delivered += 1,
+                Pushed::Full => local.full += 1,
+                Pushed::Leaving => {}
+            }
+        }
+        if local.delivered == 0 {
+            local.delivered += usize::from(entry.push_to_leaving(delivery));
+        }
+        local
+    }
+
+    /// Notes that `epoch` has connections of `user` too.
+    pub fn add_sibling(&self, user: UserHash, epoch: Epoch) {
+        if let Some(entry) = self.shard(user).get_mut(&user) {
+            if !entry.siblings.contains(&epoch) {
+                entry.siblings.push(epoch);
+            }
+        }
+    }
+
+    /// Notes that `epoch` has none of `user` any more.
+    pub fn remove_sibling(&self, user: UserHash, epoch: Epoch) {
+        if let Some(entry) = self.shard(user).get_mut(&user) {
+            entry.siblings.retain(|sibling| *sibling != epoch);
+        }
+    }
+
+    /// Forgets siblings that do not live any more.
+    pub fn retain_siblings(&self, lives: impl Fn(Epoch) -> bool) {
+        for shard in &self.shared.shards {
+            for entry in lock(shard).values_mut() {
+                entry.siblings.retain(|sibling| lives(*sibling));
+            }
+        }
+    }
+
+    /// The connections `user` has here.
+    pub fn of_user(&self, user: UserHash) -> Vec<Arc<Connection>> {
+        let shard = self.shard(user);
+        shard.get(&user).map(|entry| entry.connections.to_vec()).unwrap_or_default()
+    }
+
+    /// Every connection for which `wanted` holds. Looks at all: not for the hot path.
+    pub fn select(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
+        let mut found = Vec::new();
+        for shard in &self.shared.shards {
+            let shard = lock(shard);
+            let all = shard.values().flat_map(|entry| entry.connections.iter());
+            found.extend(all.filter(|connection| wanted(connection)).cloned());
+        }
+        found
+    }
+
+    /// Asks every connection to close.
+    pub fn close_all(&self, close: Close) {
+        for connection in self.select(|_| true) {
+            connection.outbox().order(close);
+        }
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn remove_from(
+        &self,
+        shard: &mut HashMap<UserHash, User>,
+        connection: &Arc<Connection>,
+    ) -> bool {
+        let Some(entry) = shard.get_mut(&connection.user()) else { return false };
+        let before = entry.connections.len();
+        entry.connections.retain(|other| !Arc::ptr_eq(other, connection));
+        let removed = entry.connections.len() < before;
+        if entry.connections.is_empty() {
+            shard.remove(&connection.user());
+        }
+        if removed {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        removed
+    }
+
+    fn shard(&self, user: UserHash) -> MutexGuard<'_, HashMap<UserHash, User>> {
+        lock(&self.shared.shards[usize::from(user.partition(SHARDS as u16))])
+    }
+}
+
+impl User {
+    /// With nobody open, one that is closing takes the message and will see that it is held.
+    fn push_to_leaving(&self, delivery: &Delivery) -> bool {
+        self.connections.iter().any(|connection| connection.outbox().push_leaving(delivery.clone()))
+    }
+}
+
+fn lock(shard: &Mutex<HashMap<UserHash, User>>) -> MutexGuard<'_, HashMap<UserHash, User>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{IdSource, Origin, UserHasher};
+
+    struct Desk {
+        hub: Hub,
+        ids: IdSource,
+        hasher: UserHasher,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let ids = IdSource::new(Origin::random());
+            Self { hub: Hub::default(), ids, hasher: UserHasher::new(b"test") }
+        }
+
+        fn connect(&self, user: &str, room: usize) -> Arc<Connection> {
+            let (number, id) = self.ids.issue();
+            let connection = Arc::new(Connection::new(id, number, self.hasher.hash(user), room));
+            self.hub.insert(connection.clone());
+            connection
+        }
+
+        fn send(&self, user: &str, text: &'static str) -> LocalDelivery {
+            self.hub.deliver(self.hasher.hash(user), &Delivery::unnamed(text.into()))
+        }
+    }
+
+    fn texts(connection: &Connection) -> Vec<String> {
+        let taken = connection.outbox().close();
+        taken.iter().map(|d| String::from_utf8(d.text.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_connection_of_a_user_gets_the_message_and_nobody_else_does() {
+        let desk = Desk::new();
+        let (phone, laptop) = (desk.connect("Sid", 100), desk.connect("Sid", 100));
+        let other = desk.connect("Alok", 100);
+        assert_eq!(desk.send("Sid", "hi").delivered, 2);
+        assert!(!desk.send("Elon", "hi").known);
+        assert_eq!((texts(&phone), texts(&laptop)), (vec!["hi".into()], vec!["hi".into()]));
+        assert!(texts(&other).is_empty());
+    }
+
+    #[test]
+    fn a_full_outbox_is_told_apart_from_an_absent_user() {
+        let desk = Desk::new();
+        desk.connect("Sid", 4);
+        assert_eq!(desk.send("Sid", "1234").delivered, 1);
+        let second = desk.send("Sid", "5");
+        assert_eq!((second.full, second.known), (1, true));
+    }
+
+    #[test]
+    fn what_comes_while_the_last_connection_leaves_is_not_lost() {
+        let desk = Desk::new();
+        let phone = desk.connect("Sid", 100);
+        desk.send("Sid", "1");
+        assert_eq!(texts(&phone), ["1"]);
+        assert_eq!(desk.send("Sid", "2").delivered, 1, "a leaving connection takes it");
+        let rest = desk.hub.remove_if_drained(&phone);
+        assert_eq!(rest.len(), 1, "and stays until it was handed on");
+        assert!(desk.send("Sid", "3").known);
+        assert_eq!(desk.hub.remove_if_drained(&phone).len(), 1);
+        assert!(desk.hub.remove_if_drained(&phone).is_empty());
+        assert!(!desk.send("Sid", "4").known);
+        assert!(desk.hub.is_empty());
+    }
+
+    #[test]
+    fn siblings_are_remembered_while_the_user_is_here() {
+        let desk = Desk::new();
+        let user = desk.hasher.hash("Sid");
+        let (here, dead) = (Epoch::random(), Epoch::random());
+        desk.hub.add_sibling(user, here);
+        assert!(desk.send("Sid", "1").siblings.is_empty(), "no connection, no siblings");
+        desk.connect("Sid", 100);
+        desk.hub.add_sibling(user, here);
+        desk.hub.add_sibling(user, here);
+        desk.hub.add_sibling(user, dead);
+        desk.hub.retain_siblings(|epoch| epoch != dead);
+        assert_eq!(desk.send("Sid", "2").siblings.as_slice(), [here]);
+        desk.hub.remove_sibling(user, here);
+        assert!(desk.send("Sid", "3").siblings.is_empty());
+    }
+}

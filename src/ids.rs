@@ -13,6 +13,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngExt;
+use tokio::sync::watch;
 
 /// Longest user name in bytes; long enough for an e-mail address, short enough for a log line.
 pub const MAX_USER_BYTES: usize = 256;
@@ -150,6 +151,35 @@ impl fmt::Debug for Epoch {
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The epoch this instance has now, and its changes; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CurrentEpoch(Arc<watch::Sender<Epoch>>);
+
+impl Default for CurrentEpoch {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Epoch::random())))
+    }
+}
+
+impl CurrentEpoch {
+    /// The epoch now.
+    pub fn get(&self) -> Epoch {
+        *self.0.borrow()
+    }
+
+    /// Takes a fresh one; answers it.
+    pub fn renew(&self) -> Epoch {
+        let epoch = Epoch::random();
+        self.0.send_replace(epoch);
+        epoch
+    }
+
+    /// The epoch now and every later one.
+    pub fn watch(&self) -> watch::Receiver<Epoch> {
+        self.0.subscribe()
     }
 }
 

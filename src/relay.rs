@@ -1,1 +1,163 @@
-//! To be filled in.
+//! Envelopes between instances, over the owner's Redis channel.
+//!
+//! One subscription per instance, never one per user: that is what makes a connect cheap. Out:
+//! each peer has a lane, and one writer sends what all lanes have in one round trip, so that
+//! messages that wait together travel together. In: one reader parses, hands to the hub, and
+//! answers what it must; it never waits for anybody, and a relayed message is never relayed
+//! again. What comes back (nobody listened, not mine, others own it too) goes to the router, which
+//! decides.
+
+pub mod envelope;
+mod lane;
+mod reader;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+pub use self::{
+    envelope::{Envelope, Letter},
+    lane::{Lane, Laned},
+};
+use crate::{
+    hub::Hub,
+    ids::{CurrentEpoch, Epoch},
+    redis::Redis,
+};
+
+/// Envelopes that came back and wait for the router. When a peer dies under load a whole lane may
+/// come back at once; what does not fit is lost, and counted.
+const RETURNS: usize = 4096;
+
+/// A message that somebody could not deliver, or not to all.
+#[derive(Debug)]
+pub enum Returned {
+    /// Nobody listened to this epoch's inbox.
+    Unheard(Epoch, Letter),
+    /// The owner says the user is not there.
+    NotMine(Letter),
+    /// It was delivered, and these epochs should have it too.
+    AlsoOwned(Letter),
+}
+
+/// What the relay has done, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Envelopes put on a lane.
+    pub sent: AtomicU64,
+    /// Envelopes read.
+    pub received: AtomicU64,
+    /// Messages that may have been lost: Redis did not answer, or too many came back.
+    pub lost: AtomicU64,
+    /// Envelopes of a kind this version does not know.
+    pub unknown: AtomicU64,
+}
+
+/// The instance's mouth and ear; cheap to clone.
+#[derive(Clone)]
+pub struct Relay {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    redis: Redis,
+    hub: Hub,
+    epoch: CurrentEpoch,
+    /// A std lock: held to find or make a lane.
+    lanes: Mutex<HashMap<Epoch, Arc<Lane>>>,
+    /// Lanes that hold something; a std lock, held to push or take.
+    listed: Mutex<Vec<Arc<Lane>>>,
+    wake: Notify,
+    returns: mpsc::Sender<Returned>,
+    /// The epoch whose inbox is being read, and a number that grows with each subscription.
+    subscribed: watch::Sender<(Option<Epoch>, u64)>,
+    counters: Counters,
+}
+
+impl Relay {
+    /// A relay and the stream of what comes back.
+    pub fn new(redis: Redis, hub: Hub, epoch: CurrentEpoch) -> (Self, mpsc::Receiver<Returned>) {
+        let (returns, returned) = mpsc::channel(RETURNS);
+        let shared = Shared {
+            redis,
+            hub,
+            epoch,
+            lanes: Mutex::default(),
+            listed: Mutex::default(),
+            wake: Notify::new(),
+            returns,
+            subscribed: watch::Sender::new((None, 0)),
+            counters: Counters::default(),
+        };
+        (Self { shared: Arc::new(shared) }, returned)
+    }
+
+    /// The lane to an epoch.
+    pub fn lane(&self, epoch: Epoch) -> Arc<Lane> {
+        self.lanes().entry(epoch).or_insert_with(|| Arc::new(Lane::new(epoch))).clone()
+    }
+
+    /// Puts an envelope on a lane; false when it has no room.
+    pub fn send(&self, lane: &Arc<Lane>, envelope: &Envelope) -> bool {
+        match lane.put(envelope) {
+            Laned::Full => return false,
+            Laned::Listed => {}
+            Laned::List => {
+                self.listed().push(lane.clone());
+                self.shared.wake.notify_one();
+            }
+        }
+        self.shared.counters.sent.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Those of `epochs` whose inbox nobody hears, as far as is known.
+    pub fn deaf_among(&self, epochs: &[Epoch]) -> Vec<Epoch> {
+        let lanes = self.lanes();
+        let is_deaf = |epoch: &&Epoch| lanes.get(epoch).is_some_and(|lane| lane.is_deaf());
+        epochs.iter().filter(is_deaf).copied().collect()
+    }
+
+    /// Drops the lanes of epochs that are no members; routes over them end with them.
+    pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
+        self.lanes().retain(|epoch, lane| {
+            let keep = lives(*epoch);
+            if !keep {
+                lane.set_deaf(true);
+            }
+            keep
+        });
+    }
+
+    /// Whose inbox is being read, and the number of the subscription.
+    pub fn subscribed(&self) -> watch::Receiver<(Option<Epoch>, u64)> {
+        self.shared.subscribed.subscribe()
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Gives something back to the router; what does not fit is lost, and counted.
+    fn give_back(&self, returned: Returned) {
+        if self.shared.returns.try_send(returned).is_err() {
+            self.shared.counters.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Epoch, Arc<Lane>>> {
+        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.shared.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,69 @@
+//! A connection's identity and the ways to reach its session.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Outbox;
+use crate::ids::{ConnectionId, Epoch, UserHash};
+
+/// Under which epoch a connection is known to the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The epoch it was claimed for.
+    pub epoch: Epoch,
+    /// Microseconds of the store's clock at the first registration.
+    pub since: u64,
+}
+
+/// What the hub knows of one connection.
+pub struct Connection {
+    id: ConnectionId,
+    number: u64,
+    user: UserHash,
+    outbox: Outbox,
+    /// `None` until the store has answered; a std lock, never held across an await.
+    registration: Mutex<Option<Registration>>,
+}
+
+impl Connection {
+    /// One that is not known to the fleet yet, with room for `outbox_bytes` of unread messages.
+    pub fn new(id: ConnectionId, number: u64, user: UserHash, outbox_bytes: usize) -> Self {
+        let registration = Mutex::new(None);
+        Self { id, number, user, outbox: Outbox::new(outbox_bytes), registration }
+    }
+
+    /// Its public id.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Its user.
+    pub fn user(&self) -> UserHash {
+        self.user
+    }
+
+    /// Its outbox.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// A classic connection names no device: its id stands for one, behind a character that no
+    /// client may use in its own.
+    pub fn device(&self) -> String {
+        format!("~{}", self.id)
+    }
+
+    /// What it is registered as.
+    pub fn registration(&self) -> Option<Registration> {
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its number in this process.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes the store's answer.
+    pub fn register(&self, registration: Registration) {
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner) = Some(registration);
+    }
+}

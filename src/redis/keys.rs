@@ -1,0 +1,116 @@
+//! How keys and channels are spelled: prefix, hash tag, kind, name.
+//!
+//! Everything about one user stands in one slot, so that a script can touch all of it. The tag
+//! of partition K is chosen so that K's slot lies in the K-th of equal stripes of the slot
+//! range: with random tags some shards of a cluster would own twice as many partitions as
+//! others.
+
+use std::{fmt::Write, sync::Arc};
+
+use crc::{CRC_16_XMODEM, Crc};
+
+use crate::ids::{Epoch, UserHash};
+
+/// Hash slots of a Redis Cluster.
+const SLOTS: u32 = 16_384;
+
+/// Redis's own checksum for keys.
+const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+
+/// The fleet's names in Redis; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    prefix: Arc<str>,
+    tags: Arc<[String]>,
+}
+
+impl Keys {
+    /// `partitions` between 1 and [`SLOTS`].
+    pub fn new(prefix: &str, partitions: u16) -> Self {
+        let tags = (0..partitions).map(|k| tag(k, partitions)).collect();
+        Self { prefix: prefix.into(), tags }
+    }
+
+    /// Slots the users are spread over.
+    pub fn partitions(&self) -> u16 {
+        self.tags.len() as u16
+    }
+
+    /// A key of the members' table: `{m}:hb` and its like.
+    pub fn member(&self, kind: &str) -> String {
+        format!("{}:{{m}}:{kind}", self.prefix)
+    }
+
+    /// A key of one user: kinds `u`, `q`, `r`.
+    pub fn user(&self, kind: char, user: UserHash) -> String {
+        let mut key = self.partition_prefix(user.partition(self.partitions()));
+        let _ = write!(key, "{kind}:{user}");
+        key
+    }
+
+    /// The index of an epoch's users in a partition.
+    pub fn index(&self, partition: u16, epoch: Epoch) -> String {
+        format!("{}o:{epoch}", self.partition_prefix(partition))
+    }
+
+    /// The epochs that ever wrote in a partition.
+    pub fn epochs(&self, partition: u16) -> String {
+        format!("{}b", self.partition_prefix(partition))
+    }
+
+    /// What every key of a partition starts with.
+    pub fn partition_prefix(&self, partition: u16) -> String {
+        format!("{}:{{{}}}:", self.prefix, self.tags[usize::from(partition)])
+    }
+
+    /// An epoch's inbox.
+    pub fn channel(&self, epoch: Epoch) -> String {
+        format!("{}{epoch}", self.channel_prefix())
+    }
+
+    /// What every inbox's name starts with.
+    pub fn channel_prefix(&self) -> String {
+        format!("{}:i:", self.prefix)
+    }
+}
+
+/// The first of `wK`, `wK.0`, `wK.1`, … whose slot lies in stripe `k`.
+fn tag(k: u16, partitions: u16) -> String {
+    let plain = format!("w{k}");
+    let suffixed = (0u32..).map(|n| format!("w{k}.{n}"));
+    let mut candidates = std::iter::once(plain.clone()).chain(suffixed);
+    candidates.find(|tag| stripe(tag, partitions) == u32::from(k)).unwrap_or(plain)
+}
+
+fn stripe(tag: &str, partitions: u16) -> u32 {
+    let slot = u32::from(CRC.checksum(tag.as_bytes())) % SLOTS;
+    slot * u32::from(partitions) / SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserHasher;
+
+    #[test]
+    fn each_partition_has_its_stripe_of_the_slots() {
+        for partitions in [1, 16, 256, 1024] {
+            let keys = Keys::new("p", partitions);
+            for k in 0..partitions {
+                assert_eq!(stripe(&keys.tags[usize::from(k)], partitions), u32::from(k));
+            }
+        }
+    }
+
+    #[test]
+    fn all_keys_of_a_user_share_one_tag_and_carry_the_prefix() {
+        let keys = Keys::new("chat", 256);
+        let user = UserHasher::new(b"s").hash("Sid");
+        let head = keys.partition_prefix(user.partition(256));
+        for kind in ['u', 'q', 'r'] {
+            assert!(keys.user(kind, user).starts_with(&head));
+        }
+        assert!(head.starts_with("chat:{w"));
+        assert!(keys.channel(Epoch::random()).starts_with("chat:i:"));
+    }
+}

@@ -1,0 +1,208 @@
+//! The hot connection and the task that keeps it.
+//!
+//! redis-rs's own `ConnectionManager` gives up after a few tries and stays on a demoted primary;
+//! a command that times out does not make it reconnect at all (COORDINATION §10, each seen).
+//! So the rule is ours: an answer that means the connection, or the server behind it, is not the
+//! one we want throws the connection away, and one task dials, for ever, with capped and
+//! jittered pauses. Late writes of the old connection cannot arrive after those of the new one:
+//! the old one is killed by its id first.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    ServerErrorKind, Value, aio::MultiplexedConnection,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Fault, Script};
+use crate::telemetry::events;
+
+/// Pauses between dials: first, longest. Half a second is what a fleet may do to a Redis that
+/// comes back; jitter spreads it.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Whether Redis can be reached, as the hot connection sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// No connection.
+    Down,
+    /// Connected; the number grows with each new connection.
+    Up(u64),
+}
+
+/// The hot connection; cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    connect_timeout: Duration,
+    command_timeout: Duration,
+    current: ArcSwapOption<Dialled>,
+    /// The highest generation found unfit.
+    broken: watch::Sender<u64>,
+    state: watch::Sender<LinkState>,
+}
+
+struct Dialled {
+    connection: MultiplexedConnection,
+    generation: u64,
+    client_id: i64,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, connect_timeout: Duration, command_timeout: Duration) -> Self {
+        let shared = Shared {
+            client,
+            connect_timeout,
+            command_timeout,
+            current: ArcSwapOption::empty(),
+            broken: watch::Sender::new(0),
+            state: watch::Sender::new(LinkState::Down),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The state now and every later change.
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.shared.state.subscribe()
+    }
+
+    /// Whether commands can be sent now.
+    pub fn is_up(&self) -> bool {
+        self.shared.current.load().is_some()
+    }
+
+    pub(super) async fn call(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, Fault> {
+        let (mut connection, generation) = self.current()?;
+        let answer = script.run(&mut connection, keys, args).await;
+        if let Err(Fault::Failed(error)) = &answer {
+            self.judge(error, generation);
+        }
+        answer
+    }
+
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Fault> {
+        let (mut connection, generation) = self.current()?;
+        let answer = commands.query_async(&mut connection).await;
+        answer.map_err(|error| {
+            self.judge(&error, generation);
+            Fault::Failed(error)
+        })
+    }
+
+    fn current(&self) -> Result<(MultiplexedConnection, u64), Fault> {
+        let current = self.shared.current.load();
+        let dialled = current.as_ref().ok_or(Fault::Down)?;
+        Ok((dialled.connection.clone(), dialled.generation))
+    }
+
+    /// Throws the connection away if the error says that another one would do better.
+    fn judge(&self, error: &RedisError, generation: u64) {
+        if wants_new_connection(error) {
+            self.shared.broken.send_if_modified(|broken| {
+                let later = generation > *broken;
+                *broken = generation.max(*broken);
+                later
+            });
+        }
+    }
+
+    pub(super) async fn run(&self, stop: CancellationToken) {
+        let mut broken = self.shared.broken.subscribe();
+        let mut generation = 0;
+        let mut late = None;
+        loop {
+            generation += 1;
+            let dialled = tokio::select! {
+                () = stop.cancelled() => return,
+                dialled = self.dial_until_up(generation, late) => dialled,
+            };
+            let id = dialled.client_id;
+            self.shared.current.store(Some(Arc::new(dialled)));
+            self.shared.state.send_replace(LinkState::Up(generation));
+            info!(message_id = events::REDIS_BACK, "connected to Redis");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = broken.wait_for(|broken| *broken >= generation) => {}
+            }
+            self.shared.current.store(None);
+            self.shared.state.send_replace(LinkState::Down);
+            late = Some(id);
+            warn!(message_id = events::REDIS_LOST, "lost the connection to Redis; dialling again");
+        }
+    }
+
+    async fn dial_until_up(&self, generation: u64, late: Option<i64>) -> Dialled {
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(PAUSES.0)
+            .with_max_delay(PAUSES.1)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            match self.dial(generation, late).await {
+                Ok(dialled) => return dialled,
+                Err(error) => tracing::debug!("cannot reach Redis: {error}"),
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+        }
+    }
+
+    async fn dial(&self, generation: u64, late: Option<i64>) -> Result<Dialled, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.shared.connect_timeout))
+            .set_response_timeout(Some(self.shared.command_timeout));
+        let mut connection =
+            self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
+        if let Some(id) = late {
+            // Gone already, or not allowed by the ACL: then its socket's death must do.
+            let kill: Result<Value, _> =
+                redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query_async(&mut connection).await;
+            drop(kill);
+        }
+        require_primary(&mut connection).await?;
+        let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        Ok(Dialled { connection, generation, client_id })
+    }
+}
+
+/// A server that still loads, or that has become a replica, would refuse every script: better to
+/// find out here, where there are pauses between tries.
+async fn require_primary(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let _: Value = redis::cmd("PING").query_async(connection).await?;
+    // An ACL may forbid ROLE; then the first refused write will tell.
+    let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(connection).await;
+    match role.as_deref() {
+        Ok([Value::BulkString(role), ..]) if role != b"master" => {
+            Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "not the primary").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn wants_new_connection(error: &RedisError) -> bool {
+    let kinds = [
+        ErrorKind::Server(ServerErrorKind::ReadOnly),
+        ErrorKind::Server(ServerErrorKind::BusyLoading),
+        ErrorKind::Server(ServerErrorKind::MasterDown),
+        ErrorKind::Server(ServerErrorKind::ClusterDown),
+    ];
+    error.is_timeout()
+        || error.is_io_error()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
+        || kinds.contains(&error.kind())
+}

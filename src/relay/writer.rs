@@ -1,0 +1,111 @@
+//! The one task that publishes.
+//!
+//! It sends what all lanes have, waits for the answer, and sends what has gathered meanwhile. The
+//! answer matters: how many heard each payload is the first sign that a peer is gone.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    Lane, Relay, Returned,
+    envelope::{Envelope, Envelopes},
+};
+use crate::telemetry::events;
+
+/// Payloads in one round trip: at most 1 MiB, so that no round delays the next for long.
+const ROUND: usize = 64;
+
+impl Relay {
+    /// Publishes until `stop`, then once more what is left.
+    pub async fn write(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.shared.wake.notified() => self.write_all().await,
+                () = stop.cancelled() => return self.write_all().await,
+            }
+        }
+    }
+
+    async fn write_all(&self) {
+        loop {
+            let round = self.take_round();
+            if round.is_empty() {
+                return;
+            }
+            self.write_round(round).await;
+        }
+    }
+
+    /// One payload of each lane that has any, in turn.
+    fn take_round(&self) -> Vec<(Arc<Lane>, Vec<u8>)> {
+        let lanes = std::mem::take(&mut *self.listed());
+        let mut round = Vec::with_capacity(lanes.len().min(ROUND));
+        let mut later = Vec::new();
+        for lane in lanes {
+            if round.len() == ROUND {
+                later.push(lane);
+                continue;
+            }
+            let (payload, more) = lane.take();
+            round.extend(payload.map(|payload| (lane.clone(), payload)));
+            if more {
+                later.push(lane);
+            }
+        }
+        self.listed().append(&mut later);
+        round
+    }
+
+    async fn write_round(&self, round: Vec<(Arc<Lane>, Vec<u8>)>) {
+        let keys = self.shared.redis.keys();
+        let (lanes, batch): (Vec<_>, Vec<_>) = round
+            .into_iter()
+            .map(|(lane, payload)| {
+                let channel = keys.channel(lane.epoch());
+                (lane, (channel, payload))
+            })
+            .unzip();
+        match self.shared.redis.publish(&batch).await {
+            Ok(heard) => {
+                for ((lane, (_, payload)), heard) in lanes.iter().zip(batch).zip(heard) {
+                    self.judge(lane, payload, heard);
+                }
+            }
+            Err(fault) => self.lose(batch.into_iter().map(|(_, payload)| payload), &fault),
+        }
+    }
+
+    fn judge(&self, lane: &Lane, payload: Vec<u8>, heard: i64) {
+        lane.set_deaf(heard == 0);
+        if heard == 0 {
+            for letter in letters(payload) {
+                self.give_back(Returned::Unheard(lane.epoch(), letter));
+            }
+        }
+    }
+
+    /// Whether Redis passed these on is unknown, so they are not sent again: a classic client has
+    /// no way to tell a second copy.
+    fn lose(&self, payloads: impl Iterator<Item = Vec<u8>>, fault: &crate::redis::Fault) {
+        let lost = payloads.map(|payload| letters(payload).count() as u64).sum::<u64>();
+        self.shared.counters.lost.fetch_add(lost, Ordering::Relaxed);
+        if lost > 0 {
+            warn!(
+                message_id = events::POSSIBLE_LOSS,
+                count = lost,
+                "{lost} messages to peers may be lost: {fault}"
+            );
+        }
+    }
+}
+
+fn letters(payload: Vec<u8>) -> impl Iterator<Item = super::Letter> {
+    let envelopes = Envelopes::read(Bytes::from(payload)).into_iter().flatten();
+    envelopes.filter_map(|envelope| match envelope {
+        Envelope::Deliver(letter) => Some(letter),
+        _ => None,
+    })
+}

@@ -1,0 +1,65 @@
+-- Prepended to hold and disconnect: how a message enters a mailbox.
+-- An entry is `seq prev mid acc payload`: seq from Redis's clock and always growing, prev the one
+-- before it, acc the bytes appended so far.
+local call = redis.call
+
+local function now()
+  local t = call('TIME')
+  return t[1] .. string.sub('000000' .. t[2], -6)
+end
+
+local function tell(channel, epoch, kind, body)
+  return call('PUBLISH', channel .. epoch, '1' .. kind .. #body .. ':' .. body)
+end
+
+local function epoch_of(tag) return string.sub(tag, 2, 12) end
+
+local function seq_of(entry) return string.match(entry, '^%d+') end
+
+local function acc_of(entry) return tonumber(string.match(entry, '^%d+ %d+ %S+ (%d+) ')) end
+
+-- Where replay starts: at what stood last when the user was last seen, or when the first message
+-- was held. Only the first to say so counts.
+local function mark(k, window)
+  local last = call('LINDEX', k.mailbox, -1)
+  call('SET', k.marker, last and seq_of(last) or '0', 'NX', 'EX', window)
+end
+
+-- Drops what is at or below the marker, for everyone has read it, except the last entry, which
+-- carries the numbering on. Answers the bytes appended up to there.
+local function drop_read(k)
+  local marker, base = tonumber(call('GET', k.marker)), 0
+  while true do
+    local first = call('LINDEX', k.mailbox, 0)
+    if not first then return base end
+    if tonumber(seq_of(first)) > marker then
+      if base == 0 then base = acc_of(first) - #string.match(first, '^%d+ %d+ %S+ %d+ (.*)$') end
+      return base
+    end
+    base = acc_of(first)
+    if call('LLEN', k.mailbox) == 1 then return base end
+    call('LPOP', k.mailbox)
+  end
+end
+
+-- Appends one message; answers its seq, 'dup' when it is there already, or 'full'.
+local function append(k, b, mid, payload)
+  for _, entry in ipairs(call('LRANGE', k.mailbox, 0, -1)) do
+    if string.match(entry, '^%d+ %d+ (%S+) ') == mid then return 'dup' end
+  end
+  mark(k, b.window)
+  local base = drop_read(k)
+  local last = call('LINDEX', k.mailbox, -1)
+  local unread = call('LLEN', k.mailbox)
+  if last and tonumber(seq_of(last)) <= tonumber(call('GET', k.marker)) then unread = 0 end
+  local acc = (last and acc_of(last) or base) + #payload
+  if unread >= b.entries or acc - base > b.bytes then return 'full' end
+  local prev, seq = last and seq_of(last) or '0', now()
+  if #prev > #seq or #prev == #seq and prev >= seq then
+    seq = string.format('%.0f', tonumber(prev) + 1)
+  end
+  local head = seq .. ' ' .. prev .. ' ' .. mid .. ' ' .. string.format('%.0f', acc) .. ' '
+  call('RPUSH', k.mailbox, head .. payload)
+  call('EXPIRE', k.mailbox, b.ttl)
+  return seq
+end

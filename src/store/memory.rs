@@ -1,0 +1,325 @@
+//! The store of an instance that is alone: the same verbs over one mutex.
+//!
+//! The embedded default, and the plain reading of what the scripts do. It knows epochs and
+//! tombstones like the real one, so that both pass the same suite; only nobody listens to its
+//! inboxes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Beat, Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Member, Reaped,
+    Release, Released, Store, StoreError, Swept, Tag,
+};
+use crate::{
+    clock,
+    ids::{Epoch, MessageId, Origin, UserHash},
+};
+
+/// State in this process's memory.
+pub struct MemoryStore {
+    policy: HoldPolicy,
+    /// A std lock: held for a few map operations, never across an await.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    members: HashMap<Epoch, u64>,
+    origins: HashMap<Origin, Epoch>,
+    dead: Vec<Epoch>,
+    users: HashMap<UserHash, User>,
+}
+
+#[derive(Default)]
+struct User {
+    connections: Vec<(String, Tag)>,
+    mailbox: VecDeque<Entry>,
+    last_seq: u64,
+    marker: Option<Marker>,
+}
+
+struct Entry {
+    seq: u64,
+    mid: MessageId,
+    payload: Bytes,
+    expires: Instant,
+}
+
+struct Marker {
+    after: u64,
+    expires: Instant,
+}
+
+impl MemoryStore {
+    /// Empty.
+    pub fn new(policy: HoldPolicy) -> Self {
+        Self { policy, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self, user: &mut User) {
+        let Some(window) = self.policy.window else { return };
+        if user.live_marker().is_none() {
+            let expires = Instant::now() + window;
+            user.marker = Some(Marker { after: user.last_seq, expires });
+        }
+    }
+
+    fn append(&self, user: &mut User, mid: MessageId, payload: &Bytes) -> Fate {
+        user.expire();
+        if user.mailbox.iter().any(|entry| entry.mid == mid) {
+            return Fate::Duplicate;
+        }
+        self.mark(user);
+        let after = user.live_marker().unwrap_or(0);
+        user.mailbox.retain(|entry| entry.seq > after);
+        let bytes: usize = user.mailbox.iter().map(|entry| entry.payload.len()).sum();
+        let fits = user.mailbox.len() < self.policy.entries as usize
+            && bytes + payload.len() <= self.policy.bytes as usize;
+        if !fits {
+            return Fate::Full;
+        }
+        let seq = clock::micros().max(user.last_seq + 1);
+        user.last_seq = seq;
+        let expires = Instant::now() + self.policy.ttl;
+        user.mailbox.push_back(Entry { seq, mid, payload: payload.clone(), expires });
+        Fate::Kept(seq)
+    }
+}
+
+impl State {
+    fn claim(&mut self, epoch: Epoch, claim: &Claim, limit: u32) -> Claimed {
+        if self.dead.contains(&epoch) {
+            return Claimed::Fenced;
+        }
+        let user = self.users.entry(claim.user).or_default();
+        let old = user.connections.iter().position(|(device, _)| *device == claim.device);
+        if let (Some(at), Some(since)) = (old, claim.since) {
+            if user.connections[at].1.since() > since {
+                return Claimed::Displaced;
+            }
+        }
+        if old.is_none() && user.connections.len() >= limit as usize {
+            return Claimed::Limit(user.connections.iter().map(|(_, tag)| tag.clone()).collect());
+        }
+        let tag = Tag::new(epoch, claim.number, claim.since.unwrap_or_else(clock::micros));
+        match old {
+            Some(at) => user.connections[at].1 = tag.clone(),
+            None => user.connections.push((claim.device.clone(), tag.clone())),
+        }
+        let siblings = user.owners().into_iter().filter(|owner| *owner != epoch).collect();
+        Claimed::Registered { tag, siblings, held: Vec::new(), more_held: false }
+    }
+}
+
+impl User {
+    fn owners(&self) -> Vec<Epoch> {
+        let mut owners: Vec<_> =
+            self.connections.iter().filter_map(|(_, tag)| tag.epoch()).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    fn live_marker(&self) -> Option<u64> {
+        self.marker.as_ref().filter(|m| m.expires > Instant::now()).map(|m| m.after)
+    }
+
+    fn take_held(&mut self) -> Vec<Held> {
+        self.expire();
+        let after = self.live_marker();
+        self.marker = None;
+        let Some(after) = after else { return Vec::new() };
+        let entries = self.mailbox.iter().filter(|entry| entry.seq > after);
+        entries.map(|entry| Held { seq: entry.seq, payload: entry.payload.clone() }).collect()
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        self.mailbox.retain(|entry| entry.expires > now);
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn join(&self, member: &Member) -> Result<Joined, StoreError> {
+        let mut state = self.state();
+        let holder = state.origins.get(&member.origin).copied();
+        let taken = holder.is_some_and(|epoch| {
+            Some(epoch) != member.before && state.members.contains_key(&epoch)
+        });
+        if taken {
+            return Ok(Joined::OriginTaken);
+        }
+        state.origins.insert(member.origin, member.epoch);
+        state.members.entry(member.epoch).or_insert(0);
+        Ok(Joined::Member)
+    }
+
+    async fn heartbeat(&self, epoch: Epoch) -> Result<Beat, StoreError> {
+        let mut state = self.state();
+        let Some(counter) = state.members.get_mut(&epoch) else { return Ok(Beat::Fenced) };
+        *counter += 1;
+        let counters = state.members.iter().map(|(epoch, counter)| (*epoch, *counter)).collect();
+        Ok(Beat::Alive { counters, dead: state.dead.clone() })
+    }
+
+    async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.members.remove(&epoch);
+        if state.origins.get(&origin) == Some(&epoch) {
+            state.origins.remove(&origin);
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, epoch: Epoch, counter: u64) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        if state.members.get(&epoch) != Some(&counter) {
+            return Ok(false);
+        }
+        state.members.remove(&epoch);
+        state.origins.retain(|_, holder| *holder != epoch);
+        state.dead.push(epoch);
+        Ok(true)
+    }
+
+    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32) -> Result<Claimed, StoreError> {
+        let mut state = self.state();
+        let mut claimed = state.claim(epoch, claim, limit);
+        if let Claimed::Registered { held, .. } = &mut claimed {
+            *held = state.users.get_mut(&claim.user).map(User::take_held).unwrap_or_default();
+        }
+        Ok(claimed)
+    }
+
+    async fn assert(
+        &self,
+        epoch: Epoch,
+        _partition: u16,
+        claims: &[Claim],
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let mut state = self.state();
+        let mut answers = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let mut claimed = state.claim(epoch, claim, limit);
+            if let Claimed::Registered { more_held, .. } = &mut claimed {
+                *more_held = state.users.get(&claim.user).is_some_and(|u| u.live_marker().is_some());
+            }
+            answers.push(claimed);
+        }
+        Ok(answers)
+    }
+
+    async fn disconnect(&self, _epoch: Epoch, release: &Release) -> Result<Released, StoreError> {
+        let mut state = self.state();
+        let Some(user) = state.users.get_mut(&release.user) else {
+            return Ok(Released { removed: false, left: 0, kept: 0 });
+        };
+        let before = user.connections.len();
+        user.connections.retain(|(device, tag)| (device, tag) != (&release.device, &release.tag));
+        let removed = user.connections.len() < before;
+        let left = user.connections.len() as u64;
+        if left > 0 || self.policy.window.is_none() {
+            return Ok(Released { removed, left, kept: 0 });
+        }
+        if removed {
+            self.mark(user);
+        }
+        let fates = release.unwritten.iter().map(|(mid, payload)| self.append(user, *mid, payload));
+        let kept = fates.filter(|fate| *fate != Fate::Full).count() as u64;
+        Ok(Released { removed, left, kept })
+    }
+
+    async fn locate(&self, user: UserHash) -> Result<Vec<Tag>, StoreError> {
+        let state = self.state();
+        let connections = state.users.get(&user).map(|user| user.connections.iter());
+        Ok(connections.into_iter().flatten().map(|(_, tag)| tag.clone()).collect())
+    }
+
+    async fn hold(&self, request: &HoldRequest) -> Result<HoldAnswer, StoreError> {
+        let mut state = self.state();
+        let user = state.users.entry(request.user).or_default();
+        let owners = user.owners();
+        let waiting = owners
+            .iter()
+            .any(|owner| !request.deaf.contains(owner) && request.tried.contains(owner));
+        let nobody = owners.is_empty() && user.live_marker().is_none();
+        let fate = if waiting || nobody || !request.keep || self.policy.window.is_none() {
+            Fate::NotKept
+        } else {
+            self.append(user, request.mid, &request.payload)
+        };
+        if user.connections.is_empty() && user.marker.is_none() && user.mailbox.is_empty() {
+            state.users.remove(&request.user);
+        }
+        Ok(HoldAnswer { heard: 0, owners, fate })
+    }
+
+    async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let Some(user) = state.users.get_mut(&user) else { return Ok(0) };
+        let before = user.connections.len();
+        user.connections.retain(|(_, tag)| !tags.contains(tag));
+        Ok((before - user.connections.len()) as u64)
+    }
+
+    async fn reap(&self, epoch: Epoch, partition: u16, _cursor: u64) -> Result<Reaped, StoreError> {
+        let mut state = self.state();
+        let State { users, dead, .. } = &mut *state;
+        if !dead.contains(&epoch) {
+            dead.push(epoch);
+        }
+        let mut removed = 0;
+        let here = users.iter_mut().filter(|(uh, _)| uh.partition(self.partitions()) == partition);
+        for (_, user) in here {
+            let before = user.connections.len();
+            user.connections.retain(|(_, tag)| tag.epoch() != Some(epoch));
+            removed += (before - user.connections.len()) as u64;
+            if before > 0 && user.connections.is_empty() {
+                self.mark(user);
+            }
+        }
+        Ok(Reaped { left: 0, removed, cursor: 0 })
+    }
+
+    async fn sweep(&self, epoch: Epoch, partition: u16) -> Result<Swept, StoreError> {
+        let mut state = self.state();
+        if state.dead.contains(&epoch) {
+            return Ok(Swept::Fenced);
+        }
+        state.users.retain(|_, user| user.is_worth_keeping());
+        let here =
+            state.users.iter().filter(|(uh, _)| uh.partition(self.partitions()) == partition);
+        let owned = here.filter(|(_, user)| user.owners().contains(&epoch));
+        let users = owned.map(|(uh, _)| *uh).collect();
+        Ok(Swept::Alive { heard: 1, users, epochs: state.members.keys().copied().collect() })
+    }
+
+    /// One mutex needs no partitions.
+    fn partitions(&self) -> u16 {
+        1
+    }
+}
+
+impl User {
+    /// Redis forgets by itself; here the sweep does it.
+    fn is_worth_keeping(&mut self) -> bool {
+        self.expire();
+        if self.live_marker().is_none() {
+            self.marker = None;
+        }
+        !self.connections.is_empty() || self.marker.is_some() || !self.mailbox.is_empty()
+    }
+}
