@@ -104,17 +104,16 @@ impl Hub {
             known: !entry.connections.is_empty(),
             ..LocalDelivery::default()
         };
-        for connection in &entry.connections {
-            match connection.outbox().push(delivery.clone()) {
-                Pushed::Queued => local.delivered += 1,
-                Pushed::Full => local.full += 1,
-                Pushed::Leaving => {}
-            }
-        }
-        if local.delivered == 0 {
+        (local.delivered, local.full) = entry.push(delivery);
+        if local.delivered + local.full == 0 {
             local.delivered += usize::from(entry.push_to_leaving(delivery));
         }
         local
+    }
+
+    /// Gives a message to every open connection `user` has here; how many took it.
+    pub fn deliver_to_open(&self, user: UserHash, delivery: &Delivery) -> usize {
+        self.shard(user).get(&user).map_or(0, |entry| entry.push(delivery).0)
     }
 
     /// Notes that `epoch` has connections of `user` too.
@@ -200,6 +199,16 @@ impl Hub {
 }
 
 impl User {
+    /// How many took it, and how many had no room.
+    fn push(&self, delivery: &Delivery) -> (usize, usize) {
+        let pushed = self.connections.iter().map(|c| c.outbox().push(delivery.clone()));
+        pushed.fold((0, 0), |(taken, full), pushed| match pushed {
+            Pushed::Queued => (taken + 1, full),
+            Pushed::Full => (taken, full + 1),
+            Pushed::Leaving => (taken, full),
+        })
+    }
+
     /// With nobody open, one that is closing takes the message and will see that it is held.
     fn push_to_leaving(&self, delivery: &Delivery) -> bool {
         self.connections.iter().any(|connection| connection.outbox().push_leaving(delivery.clone()))

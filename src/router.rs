@@ -1,1 +1,326 @@
-//! To be filled in.
+//! The one place that decides how a message travels: here, to peers, or over the slow path.
+//!
+//! Here costs a look-up. To peers costs an envelope on a lane, when the route is known and its
+//! owners listen. Everything else is the slow path: one script that finds the owners, tells
+//! them, and holds the message for a user who has just left. A route that turns out stale costs
+//! one extra hop, never a message: whoever does not have the user says so, and the message comes
+//! back here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    hub::{Delivery, Hub, LocalDelivery},
+    ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher},
+    relay::{Envelope, Lane, Letter, Relay, Returned},
+    store::{Fate, HoldAnswer, HoldRequest, SharedStore, View},
+};
+
+/// Routes remembered; some 150 bytes each.
+const ROUTES: u64 = 1_000_000;
+
+/// A route is forgotten after this, however well it works (COORDINATION §4.4).
+const ROUTE_TTL: Duration = Duration::from_secs(30);
+
+/// What this module needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether a message may be held for a user who has just left.
+    pub hold: bool,
+    /// A longer one is never held.
+    pub max_stored_message: usize,
+}
+
+/// What the router has done, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages that a connection here took.
+    pub local: AtomicU64,
+    /// Messages put on a lane to a peer.
+    pub remote: AtomicU64,
+    /// Messages that took the slow path.
+    pub slow: AtomicU64,
+    /// Messages held for a user who had just left.
+    pub held: AtomicU64,
+    /// Messages nobody could take: the store did not answer, or the mailbox was full.
+    pub dropped: AtomicU64,
+}
+
+/// How to reach a user who is not here.
+type Route = SmallVec<[Arc<Lane>; 1]>;
+
+/// A message that needs the store; give it to [`Router::deliver_slowly`], in order.
+#[derive(Debug)]
+pub struct SlowMessage {
+    user: UserHash,
+    text: Bytes,
+}
+
+/// Decides; cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    hub: Hub,
+    store: SharedStore,
+    view: View,
+    /// `None`: this instance is alone.
+    relay: Option<Relay>,
+    hasher: UserHasher,
+    epoch: CurrentEpoch,
+    routes: Cache<UserHash, Arc<Route>>,
+    counters: Counters,
+}
+
+impl Router {
+    /// Over its parts.
+    pub fn new(
+        config: Config,
+        hub: Hub,
+        store: SharedStore,
+        view: View,
+        relay: Option<Relay>,
+        hasher: UserHasher,
+        epoch: CurrentEpoch,
+    ) -> Self {
+        let routes = Cache::builder().max_capacity(ROUTES).time_to_live(ROUTE_TTL).build();
+        let counters = Counters::default();
+        let shared = Shared { config, hub, store, view, relay, hasher, epoch, routes, counters };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Delivers `text` to every connection of `to`, if that needs no waiting.
+    ///
+    /// Otherwise the caller gets the message back, and must not deliver another before
+    /// [`Router::deliver_slowly`] is done with it: that keeps a sender's messages in order.
+    #[must_use = "a message that is handed back is not delivered yet"]
+    pub fn deliver(&self, to: &str, text: Bytes) -> Option<SlowMessage> {
+        let user = self.shared.hasher.hash(to);
+        let delivery = Delivery::unnamed(text);
+        let local = self.shared.hub.deliver(user, &delivery);
+        if local.known {
+            return self.deliver_here(user, delivery, &local);
+        }
+        let Delivery { text, .. } = delivery;
+        if self.deliver_over_route(user, &text) {
+            return None;
+        }
+        Some(SlowMessage { user, text })
+    }
+
+    /// Delivers a message that needs the store.
+    pub async fn deliver_slowly(&self, message: SlowMessage) {
+        self.count(&self.shared.counters.slow, 1);
+        let SlowMessage { user, text } = message;
+        self.hold(Undelivered::new(user, MessageId::random(), text)).await;
+    }
+
+    /// Delivers what a closing connection took after it had begun to leave, oldest first: to
+    /// another connection here, to other owners, or into the mailbox.
+    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) {
+        for delivery in unwritten {
+            if self.shared.hub.deliver_to_open(user, &delivery) == 0 {
+                let mid = delivery.mid.unwrap_or_else(MessageId::random);
+                self.hold(Undelivered::new(user, mid, delivery.text)).await;
+            }
+        }
+    }
+
+    /// Deals with what comes back from peers until `stop`.
+    pub async fn run(&self, mut returned: mpsc::Receiver<Returned>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                returned = returned.recv() => match returned {
+                    Some(returned) => self.take_back(returned).await,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// The hub this router delivers to.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// How names become hashes.
+    pub fn hasher(&self) -> &UserHasher {
+        &self.shared.hasher
+    }
+
+    /// The user is here; the siblings get a copy.
+    fn deliver_here(
+        &self,
+        user: UserHash,
+        delivery: Delivery,
+        local: &LocalDelivery,
+    ) -> Option<SlowMessage> {
+        self.count(&self.shared.counters.local, local.delivered as u64);
+        if local.siblings.is_empty() {
+            return None;
+        }
+        let relay = self.shared.relay.as_ref()?;
+        let lanes: Route = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
+        let me = self.shared.epoch.get();
+        let named = std::iter::once(me).chain(local.siblings.iter().copied()).collect();
+        self.send(relay, &lanes, self.letter(user, MessageId::random(), delivery.text, named));
+        None
+    }
+
+    fn deliver_over_route(&self, user: UserHash, text: &Bytes) -> bool {
+        let Some(relay) = &self.shared.relay else { return false };
+        let Some(route) = self.shared.routes.get(&user) else { return false };
+        if route.iter().any(|lane| lane.is_deaf()) {
+            self.shared.routes.invalidate(&user);
+            return false;
+        }
+        let named = route.iter().map(|lane| lane.epoch()).collect();
+        let letter = self.letter(user, MessageId::random(), text.clone(), named);
+        self.send(relay, &route, letter)
+    }
+
+    /// Puts a letter on each lane; false if the first has no room, so that nothing was sent.
+    fn send(&self, relay: &Relay, lanes: &[Arc<Lane>], letter: Letter) -> bool {
+        let envelope = Envelope::Deliver(letter);
+        for (at, lane) in lanes.iter().enumerate() {
+            if relay.send(lane, &envelope) {
+                self.count(&self.shared.counters.remote, 1);
+            } else if at == 0 {
+                return false;
+            } else {
+                self.count(&self.shared.counters.dropped, 1);
+            }
+        }
+        true
+    }
+
+    fn letter(&self, user: UserHash, mid: MessageId, payload: Bytes, epochs: Vec<Epoch>) -> Letter {
+        Letter { user, mid, from: self.shared.epoch.get(), epochs, payload }
+    }
+
+    async fn take_back(&self, returned: Returned) {
+        match returned {
+            Returned::Unheard(epoch, letter) => self.redirect(letter, epoch).await,
+            Returned::NotMine(letter) => {
+                let from = letter.from;
+                self.redirect(letter, from).await;
+            }
+            Returned::AlsoOwned(letter) => self.send_to_missing(letter),
+        }
+    }
+
+    /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
+    /// connections here have had already goes to other owners, but is never kept.
+    async fn redirect(&self, letter: Letter, deaf: Epoch) {
+        self.shared.routes.invalidate(&letter.user);
+        self.shared.hub.remove_sibling(letter.user, deaf);
+        let was_here = letter.epochs.contains(&self.shared.epoch.get());
+        let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
+        let mut silent = vec![deaf];
+        silent.extend(tried.iter().filter(|epoch| !self.shared.view.lives(**epoch)));
+        silent.extend(self.shared.relay.iter().flat_map(|relay| relay.deaf_among(&tried)));
+        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep: !was_here }).await;
+    }
+
+    fn send_to_missing(&self, letter: Letter) {
+        let Some(relay) = &self.shared.relay else { return };
+        let Letter { user, mid, payload, epochs: missing, from: owner } = letter;
+        let me = self.shared.epoch.get();
+        let mut named = vec![owner];
+        named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
+        let lanes: Route = missing
+            .iter()
+            .filter(|epoch| **epoch != me)
+            .map(|epoch| relay.lane(*epoch))
+            .collect();
+        self.learn(user, &named);
+        if missing.contains(&me) {
+            let delivery = Delivery { mid: Some(mid), text: payload.clone() };
+            self.shared.hub.deliver(user, &delivery);
+        }
+        self.send(relay, &lanes, self.letter(user, mid, payload, named));
+    }
+
+    /// The slow path.
+    async fn hold(&self, message: Undelivered) {
+        let Undelivered { user, mid, text, tried, deaf, keep } = message;
+        let fits = text.len() <= self.shared.config.max_stored_message;
+        let keep = keep && fits && self.shared.config.hold;
+        let from = self.shared.epoch.get();
+        let request = HoldRequest { user, from, mid, payload: text, tried, deaf, keep };
+        match self.shared.store.hold(&request).await {
+            Ok(answer) => self.settle(request, &answer),
+            Err(error) => {
+                self.count(&self.shared.counters.dropped, 1);
+                debug!("a message is dropped: {error}");
+            }
+        }
+    }
+
+    fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
+        let HoldRequest { user, mid, payload: text, from: me, tried, .. } = request;
+        match answer.fate {
+            Fate::Kept(_) => self.count(&self.shared.counters.held, 1),
+            Fate::Full => self.count(&self.shared.counters.dropped, 1),
+            Fate::NotKept | Fate::Duplicate if answer.heard > 0 => self.learn(user, &answer.owners),
+            Fate::NotKept | Fate::Duplicate => {
+                // The user has come here while the store was asked, and no inbox carried it.
+                if answer.owners.contains(&me) && !tried.contains(&me) {
+                    self.shared.hub.deliver_to_open(user, &Delivery { mid: Some(mid), text });
+                }
+            }
+        }
+    }
+
+    fn learn(&self, user: UserHash, owners: &[Epoch]) {
+        let Some(relay) = &self.shared.relay else { return };
+        let me = self.shared.epoch.get();
+        let others = owners.iter().filter(|epoch| **epoch != me);
+        let route: Route = others.map(|epoch| relay.lane(*epoch)).collect();
+        if !route.is_empty() {
+            self.shared.routes.insert(user, Arc::new(route));
+        }
+    }
+
+    fn count(&self, counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// A message on the slow path, and who has had it.
+struct Undelivered {
+    user: UserHash,
+    mid: MessageId,
+    text: Bytes,
+    tried: Vec<Epoch>,
+    deaf: Vec<Epoch>,
+    keep: bool,
+}
+
+impl Undelivered {
+    /// One that nobody has had.
+    fn new(user: UserHash, mid: MessageId, text: Bytes) -> Self {
+        Self { user, mid, text, tried: Vec::new(), deaf: Vec::new(), keep: true }
+    }
+}

@@ -26,12 +26,14 @@
 
 pub mod memory;
 pub mod shared;
+mod view;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::view::View;
 use crate::ids::{Epoch, MessageId, Origin, UserHash};
 
 /// The version of this key schema and of the envelopes; members of a fleet must agree on it.

@@ -252,9 +252,8 @@ impl Store for MemoryStore {
         let mut state = self.state();
         let user = state.users.entry(request.user).or_default();
         let owners = user.owners();
-        let waiting = owners
-            .iter()
-            .any(|owner| !request.deaf.contains(owner) && request.tried.contains(owner));
+        // Nobody listens to inboxes here: an owner that is not deaf is told by its own router.
+        let waiting = owners.iter().any(|owner| !request.deaf.contains(owner));
         let nobody = owners.is_empty() && user.live_marker().is_none();
         let fate = if waiting || nobody || !request.keep || self.policy.window.is_none() {
             Fate::NotKept
