@@ -1,0 +1,179 @@
+//! What holds between settings that are each right by themselves.
+
+use std::net::SocketAddr;
+
+use humantime::format_duration;
+
+use super::{
+    keys,
+    mistakes::Mistake,
+    origin::Origin,
+    settings::{AuthMode, Settings},
+    walk::Walk,
+};
+
+/// A condition on several keys.
+struct Rule {
+    /// The most important first.
+    keys: &'static [&'static str],
+    check: fn(&Settings) -> Result<(), Broken>,
+}
+
+/// Why a rule does not hold.
+struct Broken {
+    problem: String,
+    remedy: String,
+}
+
+const RULES: &[Rule] = &[
+    Rule { keys: &["websocket.max_frame", "websocket.max_message"], check: frame_fits_message },
+    Rule { keys: &["limits.outbox_bytes", "websocket.max_message"], check: message_fits_outbox },
+    Rule {
+        keys: &["delivery.mailbox_bytes", "delivery.max_stored_message"],
+        check: message_fits_mailbox,
+    },
+    Rule { keys: &["fleet.lease", "fleet.heartbeat"], check: lease_outlasts_heartbeats },
+    Rule {
+        keys: &["fleet.lease", "fleet.heartbeat", "fleet.suspect_rounds"],
+        check: lease_ends_before_suspicion,
+    },
+    Rule {
+        keys: &["listen.api", "listen.app"],
+        check: |s| apart("api", s.listen.api, s.listen.app),
+    },
+    Rule {
+        keys: &["listen.admin", "listen.app"],
+        check: |s| apart("admin", s.listen.admin, s.listen.app),
+    },
+    Rule {
+        keys: &["listen.admin", "listen.api"],
+        check: |s| apart("admin", s.listen.admin, s.listen.api),
+    },
+    Rule {
+        keys: &["auth.modes", "auth.header.trusted_proxies", "listen.app", "listen.api"],
+        check: header_is_not_for_everybody,
+    },
+    Rule { keys: &["auth.token.key_file", "auth.modes", "redis.url"], check: fleet_shares_a_key },
+];
+
+/// Checks every rule all of whose keys were read.
+pub fn check(walk: &mut Walk) {
+    for rule in RULES {
+        if rule.keys.iter().any(|key| walk.refused.contains(key)) {
+            continue;
+        }
+        if let Err(broken) = (rule.check)(&walk.settings) {
+            let mistake = rule.mistake(walk, broken);
+            walk.mistakes.push(mistake);
+        }
+    }
+}
+
+impl Rule {
+    /// Told of the first of its keys that somebody set: nobody can look for a default.
+    fn mistake(&self, walk: &Walk, broken: Broken) -> Mistake {
+        let set = |key: &&&str| walk.origin(key) != Origin::Default;
+        let name = self.keys.iter().find(set).or(self.keys.first()).copied().unwrap_or_default();
+        Mistake {
+            origin: walk.origin(name),
+            key: Some(name.into()),
+            value: keys::find(name).map(|key| key.show(&walk.settings)),
+            problem: broken.problem,
+            remedy: broken.remedy,
+        }
+    }
+}
+
+fn frame_fits_message(settings: &Settings) -> Result<(), Broken> {
+    let (frame, message) = (settings.websocket.max_frame, settings.websocket.max_message);
+    unless(frame > message, || Broken {
+        problem: format!("a frame of {frame} bytes is longer than any message, {message} bytes"),
+        remedy: "make websocket.max_frame at most websocket.max_message".into(),
+    })
+}
+
+fn message_fits_outbox(settings: &Settings) -> Result<(), Broken> {
+    let (outbox, message) = (settings.limits.outbox_bytes, settings.websocket.max_message);
+    unless(outbox < message, || Broken {
+        problem: format!(
+            "a message of {message} bytes would close the connection it is sent to, whose outbox \
+             takes {outbox} bytes"
+        ),
+        remedy: "make limits.outbox_bytes at least websocket.max_message".into(),
+    })
+}
+
+fn message_fits_mailbox(settings: &Settings) -> Result<(), Broken> {
+    let stored = settings.delivery.max_stored_message;
+    let mailbox = settings.delivery.mailbox_bytes;
+    unless((mailbox as usize) < stored, || Broken {
+        problem: format!("a mailbox of {mailbox} bytes cannot hold a message of {stored} bytes"),
+        remedy: "make delivery.mailbox_bytes at least delivery.max_stored_message".into(),
+    })
+}
+
+fn lease_outlasts_heartbeats(settings: &Settings) -> Result<(), Broken> {
+    let (lease, heartbeat) = (settings.fleet.lease, settings.fleet.heartbeat);
+    unless(lease <= 2 * heartbeat, || Broken {
+        problem: format!(
+            "a lease of {} does not outlast two heartbeats of {}: one lost answer would end it",
+            format_duration(lease),
+            format_duration(heartbeat)
+        ),
+        remedy: "make fleet.lease longer than twice fleet.heartbeat".into(),
+    })
+}
+
+/// An instance must know that it is cut off before others take over its users. Heartbeats come up
+/// to a tenth early.
+fn lease_ends_before_suspicion(settings: &Settings) -> Result<(), Broken> {
+    let fleet = &settings.fleet;
+    let suspicion = fleet.heartbeat * fleet.suspect_rounds * 9 / 10;
+    unless(fleet.lease >= suspicion, || Broken {
+        problem: format!(
+            "the others give an instance up after {}, while it still believes its lease of {}",
+            format_duration(suspicion),
+            format_duration(fleet.lease)
+        ),
+        remedy: "make fleet.lease shorter than fleet.suspect_rounds × fleet.heartbeat × 0.9".into(),
+    })
+}
+
+fn apart(name: &str, one: SocketAddr, other: SocketAddr) -> Result<(), Broken> {
+    let overlap =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    unless(overlap && one.port() == other.port() && one.port() != 0, || Broken {
+        problem: format!("{one} and {other} cannot both be listened on"),
+        remedy: format!("give listen.{name} a port of its own"),
+    })
+}
+
+fn header_is_not_for_everybody(settings: &Settings) -> Result<(), Broken> {
+    let listen = &settings.listen;
+    let open = [listen.app, listen.api].iter().any(|address| !address.ip().is_loopback());
+    let header = settings.auth.modes.contains(&AuthMode::Header);
+    unless(header && open && settings.auth.header_trusted_proxies.is_empty(), || Broken {
+        problem: format!(
+            "mode \"header\" believes whoever reaches {} or {} to be who they say they are",
+            listen.app, listen.api
+        ),
+        remedy: "name in auth.header.trusted_proxies the proxies that check users and set the \
+                 header, or listen on 127.0.0.1 only, or use mode \"token\""
+            .into(),
+    })
+}
+
+fn fleet_shares_a_key(settings: &Settings) -> Result<(), Broken> {
+    let token = settings.auth.modes.contains(&AuthMode::Token);
+    let keyless = settings.auth.token_key_file.is_none();
+    unless(token && keyless && settings.redis.url.is_some(), || Broken {
+        problem: "the instances of a fleet must accept the same tokens, and there is no key".into(),
+        remedy: "set auth.token.key_file, or store the key as the credential \
+                 wsfleetd.auth-secret, the same on all instances"
+            .into(),
+    })
+}
+
+fn unless(broken: bool, why: impl FnOnce() -> Broken) -> Result<(), Broken> {
+    if broken { Err(why()) } else { Ok(()) }
+}
