@@ -1,4 +1,42 @@
 //! The one source of wall time.
-pub fn micros() -> u64 { 
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+//!
+//! Intervals and deadlines use `tokio::time`, which tests pause; the calendar is needed only to
+//! show or to store a moment, and asking for it in one place keeps the two from being mixed up
+//! (`clippy.toml` refuses `SystemTime::now` elsewhere).
+
+use std::{fmt::Display, time::SystemTime};
+
+/// The present moment.
+#[expect(clippy::disallowed_methods, reason = "this is the place all others are sent to")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Microseconds since 1970, for what Redis's `TIME` would say if there were one.
+pub fn micros() -> u64 {
+    let since = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// `moment` in UTC with milliseconds, by RFC 3339 and ISO 8601: `2026-11-24T03:06:41.250Z`.
+pub fn rfc3339(moment: SystemTime) -> impl Display {
+    humantime::format_rfc3339_millis(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_utc_with_milliseconds() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_000_123);
+        assert_eq!(rfc3339(moment).to_string(), "2001-09-09T01:46:40.123Z");
+    }
+
+    #[test]
+    fn the_clock_goes_forward() {
+        assert!(now() > SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50));
+    }
 }

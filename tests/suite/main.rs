@@ -1,0 +1,8 @@
+//! The one integration binary: a module for each subject.
+//!
+//! A new test goes to the module whose subject it tells a story of; what several need is in
+//! `support`. Tests bind port 0, keep their files in temporary directories and stop what they
+//! start.
+
+mod lifecycle;
+mod support;
