@@ -1,1 +1,177 @@
-//! To be filled in.
+//! One connection's actor: reads its client, writes its outbox, keeps it alive, lets it go.
+//!
+//! One task per connection and one select in it. A message that needs the store is waited for
+//! without reading on, so that one sender's messages stay in order and its client feels the
+//! back-pressure; what others send to this client is written meanwhile.
+
+mod claim;
+mod keepalive;
+pub mod state;
+mod wire;
+
+use std::{future::Future, pin::Pin};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::debug;
+
+pub use self::{
+    claim::{Claimed, Config as ClaimConfig, LimitReached, Registrar},
+    keepalive::Config as KeepaliveConfig,
+    wire::{Config as WireConfig, Transport},
+};
+use self::{
+    keepalive::{Due, Keepalive},
+    state::{Action, Classic, Input},
+    wire::{Event, Wire},
+};
+use crate::{hub::Delivery, protocol::close::Close, router::Router};
+
+/// What this module needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The socket's bounds.
+    pub wire: WireConfig,
+    /// Pings and timeouts.
+    pub keepalive: KeepaliveConfig,
+}
+
+/// A message on its slow way, at most one at a time.
+type Slow = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// We close it.
+    Close(Close),
+    /// The peer closes it.
+    Peer,
+    /// It is gone.
+    Lost,
+}
+
+/// The actor.
+pub struct Session<T> {
+    wire: Wire<T>,
+    claimed: Claimed,
+    router: Router,
+    state: Classic,
+    keepalive: Keepalive,
+    slow: Option<Slow>,
+}
+
+impl<T: Transport> Session<T> {
+    /// Takes over an upgraded stream.
+    pub async fn new(
+        config: &Config,
+        router: Router,
+        mut claimed: Claimed,
+        stream: T,
+        read_ahead: Bytes,
+    ) -> Self {
+        let mut wire = Wire::new(stream, read_ahead, &config.wire).await;
+        let held = claimed.take_held();
+        wire.write_first(held.into_iter().map(|held| Delivery::unnamed(held.payload)));
+        let state = Classic::new(claimed.connection().id());
+        let keepalive = Keepalive::new(config.keepalive.clone());
+        Self { wire, claimed, router, state, keepalive, slow: None }
+    }
+
+    /// Runs until the connection has ended and is released.
+    pub async fn run(mut self) {
+        let start = Instant::now();
+        let end = self.serve().await;
+        let connection = self.claimed.connection().clone();
+        let unwritten = self.end(end).await;
+        if let Some(slow) = self.slow.take() {
+            slow.await;
+        }
+        self.claimed.release(unwritten).await;
+        let duration_ms = start.elapsed().as_millis() as u64;
+        debug!(conn.id = %connection.id(), duration_ms, "connection {} ended: {end:?}", connection.id());
+    }
+
+    async fn serve(&mut self) -> End {
+        loop {
+            let reading = self.slow.is_none();
+            tokio::select! {
+                biased;
+                // What was sent first is delivered first, before more is read.
+                () = finish(&mut self.slow) => self.slow = None,
+                event = self.wire.event(self.claimed.connection().outbox(), reading) => {
+                    if let Some(end) = self.on_event(event) {
+                        return end;
+                    }
+                }
+                due = self.keepalive.due() => {
+                    if let Some(end) = self.on_due(due) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Text(text) => {
+                self.keepalive.heard();
+                self.keepalive.used();
+                return self.on_input(Input::Text(text.as_str()));
+            }
+            Event::Binary => return self.on_input(Input::Binary),
+            Event::Control => self.keepalive.heard(),
+            Event::Wrote => self.keepalive.used(),
+            Event::PeerClosed => return Some(End::Peer),
+            Event::Broken(close) | Event::Ordered(close) => return Some(End::Close(close)),
+            Event::Lost => return Some(End::Lost),
+        }
+        None
+    }
+
+    fn on_input(&mut self, input: Input<'_>) -> Option<End> {
+        match self.state.on(input) {
+            Action::Ignore => {}
+            Action::Deliver { to, text } => {
+                if let Some(message) = self.router.deliver(&to, text) {
+                    let router = self.router.clone();
+                    self.slow = Some(Box::pin(async move { router.deliver_slowly(message).await }));
+                }
+            }
+            Action::Reply(text) => self.wire.say(text),
+            Action::Close(close) => return Some(End::Close(close)),
+        }
+        None
+    }
+
+    fn on_due(&mut self, due: Due) -> Option<End> {
+        match due {
+            Due::Ping => self.wire.ping().err().map(End::Close),
+            Due::Close(close) => Some(End::Close(close)),
+            Due::Dead => Some(End::Lost),
+        }
+    }
+
+    /// Says goodbye; answers what the client has not been given.
+    ///
+    /// From the first line on, what others send is held, not written.
+    async fn end(&mut self, end: End) -> Vec<Delivery> {
+        let mut waiting = self.claimed.connection().outbox().close();
+        match end {
+            End::Close(close) => self.wire.close(close).await,
+            End::Peer => self.wire.answer_close().await,
+            End::Lost => {}
+        }
+        let mut unwritten = self.wire.unwritten();
+        unwritten.append(&mut waiting);
+        unwritten
+    }
+}
+
+/// Never ends when there is nothing to wait for.
+async fn finish(slow: &mut Option<Slow>) {
+    match slow {
+        Some(slow) => slow.await,
+        None => std::future::pending().await,
+    }
+}

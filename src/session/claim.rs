@@ -1,0 +1,265 @@
+//! A connection's place in the fleet: claimed before the 101, released on every path.
+//!
+//! The claim comes first so that *too many connections* can still be said in HTTP, and what
+//! arrives meanwhile waits in the outbox. The release is asked for by a guard and done by a task,
+//! so that neither a panic nor a client that vanishes between claim and 101 leaves anything; the
+//! fleet's reaper is behind both. While Redis is away a connection is accepted unregistered, and
+//! registered when it is back: an outage of Redis closes nobody.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tracing::debug;
+
+use crate::{
+    hub::{Connection, Delivery, Registration},
+    ids::{CurrentEpoch, Epoch, MessageId},
+    lifecycle::Tasks,
+    router::Router,
+    store::{Claim, Claimed as Answer, Held, Release, SharedStore, Tag, View},
+};
+
+/// Releases that Redis did not answer, kept to be said again. What does not fit is found by the
+/// sweep.
+const LOST_RELEASES: usize = 10_000;
+
+/// How often what arrived during a release is handed on before the connection is let go.
+const LEAVING_ROUNDS: usize = 8;
+
+/// What this module needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most connections of one user in the fleet.
+    pub connections_per_user: u32,
+    /// Longest message the mailbox takes.
+    pub max_stored_message: usize,
+}
+
+/// The user has as many connections as allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the user holds {limit} connections already")]
+pub struct LimitReached {
+    /// `limits.connections_per_user`
+    pub limit: u32,
+}
+
+/// Claims and releases; cheap to clone.
+#[derive(Clone)]
+pub struct Registrar {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    store: SharedStore,
+    router: Router,
+    view: View,
+    epoch: CurrentEpoch,
+    tasks: Tasks,
+    /// Set when a connection may not be known to the fleet.
+    unsettled: AtomicBool,
+    /// A std lock: held to push or take.
+    lost: Mutex<VecDeque<(Epoch, Release)>>,
+}
+
+/// A connection that is in the hub, and known to the fleet unless that is away.
+pub struct Claimed {
+    registrar: Registrar,
+    connection: Arc<Connection>,
+    held: Vec<Held>,
+    is_released: bool,
+}
+
+impl Registrar {
+    /// Over its parts.
+    pub fn new(
+        config: Config,
+        store: SharedStore,
+        router: Router,
+        view: View,
+        epoch: CurrentEpoch,
+        tasks: Tasks,
+    ) -> Self {
+        let unsettled = AtomicBool::new(false);
+        let lost = Mutex::default();
+        let shared = Shared { config, store, router, view, epoch, tasks, unsettled, lost };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Puts a connection into the hub and makes it known to the fleet.
+    pub async fn claim(&self, connection: Arc<Connection>) -> Result<Claimed, LimitReached> {
+        self.shared.router.hub().insert(connection.clone());
+        let mut claimed = Claimed {
+            registrar: self.clone(),
+            connection,
+            held: Vec::new(),
+            is_released: false,
+        };
+        claimed.held = self.register(&claimed.connection).await?;
+        Ok(claimed)
+    }
+
+    /// What to say to the store about a connection.
+    pub fn claim_of(connection: &Connection) -> Claim {
+        let since = connection.registration().map(|registration| registration.since);
+        let (user, number) = (connection.user(), connection.number());
+        Claim { user, number, device: connection.device(), since }
+    }
+
+    /// Notes the store's answer for a connection.
+    pub fn note(&self, connection: &Connection, tag: &Tag, siblings: &[Epoch]) {
+        if let Some(epoch) = tag.epoch() {
+            connection.register(Registration { epoch, since: tag.since() });
+        }
+        for sibling in siblings.iter().filter(|epoch| self.shared.view.lives(**epoch)) {
+            self.shared.router.hub().add_sibling(connection.user(), *sibling);
+        }
+    }
+
+    /// Whether connections may be unknown to the fleet; asking clears it.
+    pub fn take_unsettled(&self) -> bool {
+        self.shared.unsettled.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that connections may be unknown to the fleet.
+    pub fn set_unsettled(&self) {
+        self.shared.unsettled.store(true, Ordering::Release);
+    }
+
+    /// Says again what Redis did not answer; stops at the first that it does not answer again.
+    pub async fn settle_releases(&self) {
+        loop {
+            let Some((epoch, release)) = self.lost().pop_front() else { return };
+            if self.shared.store.disconnect(epoch, &release).await.is_err() {
+                return self.lost().push_front((epoch, release));
+            }
+        }
+    }
+
+    async fn register(&self, connection: &Connection) -> Result<Vec<Held>, LimitReached> {
+        let claim = Self::claim_of(connection);
+        match self.connect(&claim).await {
+            Some(Answer::Registered { tag, siblings, held, .. }) => {
+                self.note(connection, &tag, &siblings);
+                Ok(held)
+            }
+            Some(Answer::Limit(_)) => {
+                Err(LimitReached { limit: self.shared.config.connections_per_user })
+            }
+            // A new connection's device is new: nothing can be younger.
+            Some(Answer::Displaced | Answer::Fenced) | None => {
+                self.set_unsettled();
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Asks once more after removing what dead instances left, if that is what fills the limit.
+    async fn connect(&self, claim: &Claim) -> Option<Answer> {
+        let answer = self.connect_once(claim).await?;
+        let Answer::Limit(tags) = &answer else { return Some(answer) };
+        let is_dead = |tag: &&Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.lives(epoch));
+        let dead: Vec<_> = tags.iter().filter(is_dead).cloned().collect();
+        if dead.is_empty() || self.shared.store.prune(claim.user, &dead).await.is_err() {
+            return Some(answer);
+        }
+        self.connect_once(claim).await
+    }
+
+    async fn connect_once(&self, claim: &Claim) -> Option<Answer> {
+        let epoch = self.shared.epoch.get();
+        let limit = self.shared.config.connections_per_user;
+        match self.shared.store.connect(epoch, claim, limit).await {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                debug!("a connection is not registered yet: {error}");
+                None
+            }
+        }
+    }
+
+    async fn release(&self, connection: &Arc<Connection>, written_back: Vec<Delivery>) {
+        let mut unwritten = written_back;
+        unwritten.extend(connection.outbox().close());
+        self.disconnect(connection, unwritten).await;
+        for _ in 0..LEAVING_ROUNDS {
+            let late = self.shared.router.hub().remove_if_drained(connection);
+            if late.is_empty() {
+                return;
+            }
+            self.shared.router.hand_on(connection.user(), late).await;
+        }
+        self.shared.router.hub().remove(connection);
+    }
+
+    async fn disconnect(&self, connection: &Connection, unwritten: Vec<Delivery>) {
+        let fits = |delivery: &Delivery| delivery.text.len() <= self.shared.config.max_stored_message;
+        let named = unwritten.into_iter().filter(fits).map(|delivery| {
+            (delivery.mid.unwrap_or_else(MessageId::random), delivery.text)
+        });
+        let Some(registration) = connection.registration() else {
+            // Never registered: a late answer to the claim is undone by the sweep.
+            self.set_unsettled();
+            return;
+        };
+        let tag = Tag::new(registration.epoch, connection.number(), registration.since);
+        let release = Release {
+            user: connection.user(),
+            device: connection.device(),
+            tag,
+            unwritten: named.collect(),
+        };
+        if let Err(error) = self.shared.store.disconnect(registration.epoch, &release).await {
+            debug!("a release is not answered yet: {error}");
+            self.keep_lost(registration.epoch, release);
+        }
+    }
+
+    fn keep_lost(&self, epoch: Epoch, release: Release) {
+        let mut lost = self.lost();
+        if lost.len() < LOST_RELEASES {
+            lost.push_back((epoch, release));
+        }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, VecDeque<(Epoch, Release)>> {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claimed {
+    /// The connection's handle.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// What was held while the user was away; to be written before anything else.
+    pub fn take_held(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Lets go, and keeps for the user what was not written: first `unwritten`, then what is in
+    /// the outbox.
+    pub async fn release(mut self, unwritten: Vec<Delivery>) {
+        self.is_released = true;
+        self.registrar.release(&self.connection, unwritten).await;
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if self.is_released {
+            return;
+        }
+        let (registrar, connection) = (self.registrar.clone(), self.connection.clone());
+        let held = self.take_held().into_iter().map(|held| Delivery::unnamed(held.payload)).collect();
+        self.registrar.shared.tasks.spawn("release", async move {
+            registrar.release(&connection, held).await;
+        });
+    }
+}

@@ -1,0 +1,227 @@
+//! The socket of one session: writes what the outbox holds, reads what the client says.
+//!
+//! Both directions are one poll, so that a session waits for everything at once and a client
+//! that does not read cannot keep its own session from noticing anything else. What is waiting
+//! is fed into the write buffer first and flushed once: one syscall for a burst, not one per
+//! message.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message, Utf8Bytes,
+        error::{CapacityError, ProtocolError},
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
+};
+
+use crate::{
+    hub::{Delivery, Outbox},
+    protocol::close::Close,
+};
+
+/// Written out at once when this much has gathered; also what a session keeps after a burst.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// How long a close frame may take to leave, and then the peer's to come back.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// What this module needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `websocket.max_message`
+    pub max_message: usize,
+    /// `websocket.max_frame`
+    pub max_frame: usize,
+    /// `websocket.read_buffer`
+    pub read_buffer: usize,
+}
+
+/// A byte stream that can carry a WebSocket.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// What happened on the wire.
+#[derive(Debug)]
+pub enum Event {
+    /// A text message.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary,
+    /// A ping or pong.
+    Control,
+    /// Messages have been written.
+    Wrote,
+    /// The peer closes.
+    PeerClosed,
+    /// The peer broke a rule; close with this.
+    Broken(Close),
+    /// The stream is gone.
+    Lost,
+    /// The outbox orders the connection closed.
+    Ordered(Close),
+}
+
+/// One connection's WebSocket and what is on its way out.
+pub struct Wire<T> {
+    socket: WebSocketStream<T>,
+    waiting: VecDeque<Delivery>,
+    /// Fed into the write buffer since it was last empty: nobody knows yet whether it left.
+    unflushed: Vec<Delivery>,
+    needs_flush: bool,
+}
+
+impl<T: Transport> Wire<T> {
+    /// Takes over an upgraded stream; `read_ahead` is what came behind the handshake.
+    pub async fn new(stream: T, read_ahead: Bytes, config: &Config) -> Self {
+        let mut settings = WebSocketConfig::default();
+        settings.read_buffer_size = config.read_buffer;
+        settings.write_buffer_size = WRITE_BUFFER;
+        settings.max_write_buffer_size = WRITE_BUFFER + config.max_message * 4;
+        settings.max_message_size = Some(config.max_message);
+        settings.max_frame_size = Some(config.max_frame);
+        let socket = if read_ahead.is_empty() {
+            WebSocketStream::from_raw_socket(stream, Role::Server, Some(settings)).await
+        } else {
+            let part = read_ahead.to_vec();
+            WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
+        };
+        Self { socket, waiting: VecDeque::new(), unflushed: Vec::new(), needs_flush: false }
+    }
+
+    /// Puts messages in front of all others.
+    pub fn write_first(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+        self.waiting.extend(deliveries);
+    }
+
+    /// Says something to the client itself, behind what is waiting.
+    pub fn say(&mut self, text: String) {
+        self.waiting.push_back(Delivery::unnamed(text.into()));
+    }
+
+    /// Sends a ping; it goes out with the next flush.
+    pub fn ping(&mut self) -> Result<(), Close> {
+        // A control frame does not wait behind data: tungstenite queues it by itself.
+        let ping = Message::Ping(Bytes::new());
+        self.needs_flush = true;
+        Pin::new(&mut self.socket).start_send(ping).map_err(|_| Close::Internal)
+    }
+
+    /// Writes, and waits for what happens; reads only if `reading`. Cancel-safe.
+    pub async fn event(&mut self, outbox: &Outbox, reading: bool) -> Event {
+        std::future::poll_fn(|context| self.poll_event(outbox, reading, context)).await
+    }
+
+    /// Closes politely: the frame out, the peer's answer in, each within a bound.
+    pub async fn close(&mut self, close: Close) {
+        let frame = CloseFrame { code: close.code().into(), reason: close.reason().into() };
+        if let Ok(Ok(())) = timeout(CLOSE_WAIT, self.socket.close(Some(frame))).await {
+            // The frame went out, and so did all that was fed before it.
+            self.unflushed.clear();
+            let _ = timeout(CLOSE_WAIT, self.drain()).await;
+        }
+    }
+
+    /// Answers the peer's own close frame.
+    pub async fn answer_close(&mut self) {
+        let _ = timeout(CLOSE_WAIT, self.drain()).await;
+    }
+
+    /// What nobody can say has reached the client, oldest first.
+    pub fn unwritten(&mut self) -> Vec<Delivery> {
+        let mut unwritten = std::mem::take(&mut self.unflushed);
+        unwritten.extend(std::mem::take(&mut self.waiting));
+        unwritten
+    }
+
+    fn poll_event(
+        &mut self,
+        outbox: &Outbox,
+        reading: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Event> {
+        outbox.take(&mut self.waiting, context.waker());
+        let wrote = match self.poll_write(context) {
+            Poll::Ready(Ok(wrote)) => wrote,
+            Poll::Ready(Err(_)) => return Poll::Ready(Event::Lost),
+            Poll::Pending => false,
+        };
+        if let Some(close) = outbox.ordered() {
+            return Poll::Ready(Event::Ordered(close));
+        }
+        if wrote {
+            return Poll::Ready(Event::Wrote);
+        }
+        if reading { self.poll_read(context) } else { Poll::Pending }
+    }
+
+    /// Feeds all that waits, then flushes; whether anything was written.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        let mut socket = Pin::new(&mut self.socket);
+        while !self.waiting.is_empty() {
+            ready!(socket.as_mut().poll_ready(context))?;
+            let Some(delivery) = self.waiting.pop_front() else { break };
+            let text = Utf8Bytes::try_from(delivery.text.clone()).unwrap_or_default();
+            self.unflushed.push(delivery);
+            self.needs_flush = true;
+            socket.as_mut().start_send(Message::Text(text))?;
+        }
+        if !self.needs_flush {
+            return Poll::Ready(Ok(false));
+        }
+        ready!(socket.poll_flush(context))?;
+        self.needs_flush = false;
+        let wrote = !self.unflushed.is_empty();
+        // Capacity is given back: an idle connection keeps nothing of a burst.
+        self.unflushed = Vec::new();
+        self.waiting.shrink_to(0);
+        Poll::Ready(Ok(wrote))
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let message = ready!(Pin::new(&mut self.socket).poll_next(context));
+        Poll::Ready(match message {
+            Some(Ok(Message::Text(text))) => Event::Text(text),
+            Some(Ok(Message::Binary(_))) => Event::Binary,
+            Some(Ok(Message::Close(_))) => Event::PeerClosed,
+            Some(Ok(_)) => {
+                // tungstenite has queued the pong; only a flush sends it.
+                self.needs_flush = true;
+                Event::Control
+            }
+            Some(Err(error)) => broken(&error),
+            None => Event::Lost,
+        })
+    }
+
+    /// Reads until the stream ends.
+    async fn drain(&mut self) {
+        let next = |socket: &mut WebSocketStream<T>, context: &mut Context<'_>| {
+            Pin::new(socket).poll_next(context)
+        };
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| next(&mut self.socket, cx)).await {}
+    }
+}
+
+fn broken(error: &Error) -> Event {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Event::Broken(Close::TooLarge),
+        Error::Utf8(_) => Event::Broken(Close::BadUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Event::Lost,
+        Error::Protocol(_) | Error::AttackAttempt => Event::Broken(Close::ProtocolError),
+        _ => Event::Lost,
+    }
+}

@@ -1,0 +1,52 @@
+//! From credential to identity: the first mode whose credential is present decides.
+//!
+//! A bad credential is refused, never passed on to the next mode: otherwise a forged token would
+//! be as good as none where a weaker mode follows.
+
+mod header;
+pub mod token;
+
+use ipnet::IpNet;
+
+use super::{Refusal, request::Handshake};
+use crate::ids::UserId;
+pub use token::{TokenConfig, TokenVerifier};
+
+/// One way to say who one is.
+#[derive(Debug)]
+pub enum Mode {
+    /// `username: Sunil`, believed from these networks and from loopback.
+    Header {
+        /// `auth.header.trusted_proxies`; empty: whoever can reach a loopback listener.
+        trusted_proxies: Vec<IpNet>,
+    },
+    /// A signed token.
+    Token(TokenVerifier),
+}
+
+/// The configured modes, in order.
+#[derive(Debug)]
+pub struct Authenticator {
+    modes: Vec<Mode>,
+}
+
+impl Authenticator {
+    /// Tries `modes` in this order.
+    pub fn new(modes: Vec<Mode>) -> Self {
+        Self { modes }
+    }
+
+    /// Who the client proves to be.
+    pub fn identify(&self, handshake: &Handshake<'_>) -> Result<UserId, Refusal> {
+        for mode in &self.modes {
+            let found = match mode {
+                Mode::Header { trusted_proxies } => header::find(handshake, trusted_proxies),
+                Mode::Token(verifier) => verifier.find(handshake),
+            };
+            if let Some(identity) = found {
+                return identity;
+            }
+        }
+        Err(Refusal::NoCredential)
+    }
+}
