@@ -1,0 +1,3 @@
+//! Real servers and other furniture of the tests.
+
+pub mod postgres;
