@@ -98,6 +98,9 @@ pub enum Error {
     Exists(UserId),
     #[error("{field} {value:?} is refused: {problem}")]
     Invalid { field: &'static str, value: String, problem: &'static str },
+    /// A rule of this database's own, which the daemon does not know.
+    #[error("PostgreSQL refused the user: {0}")]
+    Refused(String),
     /// A setting that can never work; says which and what to do.
     #[error("{key}: {problem}")]
     Setting { key: &'static str, problem: String },

@@ -56,7 +56,11 @@ pub struct Add {
 
 /// Does what `command` says, on the process's own standard input and output.
 pub async fn run(command: Command, settings: &Settings) -> anyhow::Result<()> {
-    execute(command, settings, &mut io::stdin().lock(), &mut io::stdout()).await
+    match execute(command, settings, &mut io::stdin().lock(), &mut io::stdout()).await {
+        // `users list | head` has read enough; that is no failure.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        done => done,
+    }
 }
 
 /// The same on any input and output.
@@ -156,4 +160,9 @@ async fn list(json: bool, settings: &Settings, out: &mut impl Write) -> anyhow::
             _ => return Ok(()),
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -77,7 +77,7 @@ impl Directory for PostgresDirectory {
         let hash = user.password_hash.as_ref().map(|hash| hash.expose_secret());
         let (first, last, mobile) = (&user.first_name, &user.last_name, &user.mobile);
         let values: [&(dyn ToSql + Sync); 6] = [&name, first, last, mobile, &hash, &user.disabled];
-        let rows = self.pool.query(ADD, &values).await.map_err(Unavailable::from)?;
+        let rows = self.pool.query(ADD, &values).await?;
         let row = rows.first().ok_or(Error::Exists(user.username))?;
         Ok(user_of(row)?)
     }

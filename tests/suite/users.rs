@@ -30,12 +30,12 @@ fn names(users: &[Arc<User>]) -> Vec<&str> {
     users.iter().map(|user| user.username.as_str()).collect()
 }
 
-/// Settings for a URL, with timeouts short enough to wait for.
+/// Settings for a URL, with timeouts a busy machine keeps.
 fn database(url: &str) -> Database {
     Database {
         url: Some(url.into()),
-        connect_timeout: Duration::from_secs(1),
-        query_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(20),
+        query_timeout: Duration::from_secs(20),
         ..Database::default()
     }
 }

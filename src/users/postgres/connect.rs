@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_without_its_password() {
         for url in [
-            "postgres://me:se?cret=1@db/app",
+            "postgres://me@db/app?secret=1",
             "postgres://me:secret@db/app?sslmode=maybe",
             "postgres://me:secret@db:port/app",
             "secret",

@@ -7,7 +7,7 @@ use std::{error::Error as _, path::PathBuf, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
-use crate::users::Unavailable;
+use crate::users::{Error, Unavailable};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -42,6 +42,24 @@ impl Fault {
             _ => false,
         }
     }
+
+    /// The row itself is what the server does not want: trying again changes nothing.
+    fn is_refusal(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        // SQLSTATE classes: 22 data exception, 23 integrity constraint violation.
+        error
+            .code()
+            .is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        if fault.is_refusal() {
+            return Self::Refused(fault.to_string());
+        }
+        Unavailable::from(fault).into()
+    }
 }
 
 impl From<Fault> for Unavailable {
@@ -57,6 +75,10 @@ fn explain(error: &tokio_postgres::Error) -> String {
     let code = error.code();
     if code == Some(&SqlState::UNDEFINED_TABLE) || code == Some(&SqlState::UNDEFINED_COLUMN) {
         return "the schema is missing or old: run `wsfleetd users migrate`".into();
+    }
+    // Without the server's DETAIL, which may quote a row and with it a password hash.
+    if let Some(error) = error.as_db_error() {
+        return format!("{}: {}", error.severity(), error.message());
     }
     let mut text = error.to_string();
     let mut cause = error.source();

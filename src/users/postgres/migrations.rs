@@ -41,7 +41,7 @@ pub struct Migrated {
 /// Applies what is missing. Needs a role that may create tables in its schema.
 pub async fn migrate(database: &Database) -> Result<Migrated, Error> {
     let connector = Connector::new(database)?;
-    let mut client = connector.connect_with(MIGRATION_TIMEOUT).await.map_err(unavailable)?;
+    let mut client = connector.connect_with(MIGRATION_TIMEOUT).await?;
     let transaction = client.transaction().await.map_err(failed)?;
     let mut version = lock_and_read_version(&transaction).await.map_err(failed)?;
     let mut applied = Vec::new();
@@ -83,11 +83,7 @@ async fn apply(
 }
 
 fn failed(error: tokio_postgres::Error) -> Error {
-    unavailable(Fault::from(error))
-}
-
-fn unavailable(fault: Fault) -> Error {
-    Unavailable::from(fault).into()
+    Unavailable::from(Fault::from(error)).into()
 }
 
 #[cfg(test)]

@@ -34,9 +34,10 @@ pub struct Pool {
 pub struct Connection {
     client: Client,
     statements: HashMap<&'static str, Statement>,
-    /// A statement is under way. Still true when the connection comes back: somebody stopped
-    /// waiting for it, and the next one must not wait in their place.
-    busy: bool,
+    /// A statement is under way or has failed. Still true when the connection comes back:
+    /// somebody stopped waiting for it, or its statements are not what they were; either way
+    /// the next one is better served by another connection.
+    suspect: bool,
 }
 
 impl Pool {
@@ -61,10 +62,12 @@ impl Pool {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Fault> {
         let mut connection = self.get().await?;
-        connection.busy = true;
-        let done = timeout(self.query_timeout, connection.query(sql, values)).await;
-        connection.busy = done.is_err();
-        done.unwrap_or(Err(Fault::Timeout(self.query_timeout)))
+        connection.suspect = true;
+        let done = timeout(self.query_timeout, connection.query(sql, values))
+            .await
+            .unwrap_or(Err(Fault::Timeout(self.query_timeout)));
+        connection.suspect = done.is_err();
+        done
     }
 
     /// A connection that is not known to be broken, or why there is none.
@@ -117,7 +120,7 @@ impl ManageConnection for Connector {
 
     async fn connect(&self) -> Result<Connection, Fault> {
         let client = self.connect().await?;
-        Ok(Connection { client, statements: HashMap::new(), busy: false })
+        Ok(Connection { client, statements: HashMap::new(), suspect: false })
     }
 
     /// Looks without asking: a round trip before each look-up would double its price, and what
@@ -127,7 +130,7 @@ impl ManageConnection for Connector {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.busy || connection.client.is_closed()
+        connection.suspect || connection.client.is_closed()
     }
 }
 

@@ -119,11 +119,11 @@ impl Postgres {
         let binaries = find_binaries();
         let folder = TempDir::with_prefix("wsfleetd-postgres-").expect("a folder in the temp dir");
         let template = template(&binaries);
+        give_to_server(folder.path());
         let data = folder.path().join("data");
         let copied =
             Command::new("cp").args(["-a", "--reflink=auto"]).args([&template, &data]).output();
         succeeded("cp", &copied.expect("cp is everywhere"));
-        give_to_server(folder.path());
         Self { folder, binaries, port: free_port(), tls: false, server: None }
     }
 
@@ -240,9 +240,9 @@ fn template(binaries: &Path) -> PathBuf {
         .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
         .collect();
     let owner = if is_root() { "root" } else { "own" };
-    let base = std::env::temp_dir().join(format!("wsfleetd-{}{owner}", key.trim_matches('-')));
+    let base =
+        std::env::temp_dir().join(format!("wsfleetd-template-{}-{owner}", key.trim_matches('-')));
     fs::create_dir_all(&base).unwrap();
-    give_to_server(&base);
     let lock = File::create(base.join("lock")).unwrap();
     lock.lock().unwrap();
     let ready = base.join("template");
@@ -260,9 +260,31 @@ fn init(binaries: &Path, base: &Path, ready: &Path) {
     give_to_server(base);
     let mut initdb = as_server(binaries.join("initdb"));
     initdb.args(["--no-sync", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "-U", USER]);
-    initdb.arg("--pwfile").arg(&password).arg("-D").arg(&unfinished).current_dir(base);
+    initdb
+        .arg("--wal-segsize=1")
+        .arg("--pwfile")
+        .arg(&password)
+        .arg("-D")
+        .arg(&unfinished)
+        .current_dir(base);
     succeeded("initdb", &initdb.output().expect("initdb stands beside postgres"));
+    drop_templates(binaries, base, &unfinished);
     fs::rename(unfinished, ready).unwrap();
+}
+
+/// Nobody here creates a database, and two thirds of a fresh server's files serve only that:
+/// copying and removing them is what a test's start and end would mostly be.
+fn drop_templates(binaries: &Path, base: &Path, data: &Path) {
+    let mut single = as_server(binaries.join("postgres"));
+    single.args(["--single", "-D"]).arg(data).arg("postgres").current_dir(base);
+    single.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut single = single.spawn().expect("postgres can be run");
+    let statements = "UPDATE pg_database SET datistemplate = false\n\
+                      DROP DATABASE template0\nDROP DATABASE template1\n";
+    single.stdin.take().expect("it is piped").write_all(statements.as_bytes()).unwrap();
+    succeeded("postgres --single", &single.wait_with_output().unwrap());
+    let databases = fs::read_dir(data.join("base")).unwrap().count();
+    assert_eq!(databases, 1, "the templates are still there");
 }
 
 /// Runs a program as whoever may run PostgreSQL.

@@ -87,7 +87,7 @@ contract!(
     pages_follow_the_bytes_of_the_names,
     what_cannot_be_held_is_refused,
     an_odd_name_is_a_name,
-    a_healthy_directory_says_so,
+    a_healthy_directory_says_so_and_keeps_its_users,
 );
 
 async fn everything_registered_is_found_again(directory: &dyn Directory) {
@@ -199,8 +199,10 @@ async fn an_odd_name_is_a_name(directory: &dyn Directory) {
     assert_eq!(directory.list(None, 100).await.unwrap().len(), odd.len());
 }
 
-async fn a_healthy_directory_says_so(directory: &dyn Directory) {
+async fn a_healthy_directory_says_so_and_keeps_its_users(directory: &dyn Directory) {
     directory.check().await.unwrap();
+    directory.add(new_user("Sid")).await.unwrap();
     directory.reload().await.unwrap();
     directory.invalidate(&name("Sid")).await;
+    assert!(is_known(directory, "Sid").await);
 }

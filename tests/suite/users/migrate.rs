@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wsfleetd::users::{self, Directory, PostgresDirectory};
+use wsfleetd::users::{self, Directory, Error, NewUser, PostgresDirectory};
 
 use super::{database, is_known, migrated, new_user};
 use crate::support::postgres::Postgres;
@@ -84,4 +84,18 @@ async fn rows_written_by_others_are_checked_and_timed() {
         );
         postgres.sql(&count);
     }
+}
+
+#[tokio::test]
+async fn a_rule_of_their_own_refuses_without_showing_the_hash() {
+    let postgres = Postgres::start();
+    let directory = PostgresDirectory::open(&migrated(&postgres).await).unwrap();
+    postgres.sql("ALTER TABLE users ADD CONSTRAINT named CHECK (first_name <> '')");
+    let hash = users::hash_password(&"correct horse".into()).unwrap();
+    let nameless = NewUser { password_hash: Some(hash), ..new_user("Sid") };
+    let refused = directory.add(nameless).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(_)), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("violates check constraint \"named\""), "{text}");
+    assert!(!text.contains("argon2"), "{text}");
 }

@@ -20,6 +20,12 @@ fn no_ttl() -> Users {
     Users { cache_ttl: Duration::ZERO, cache_negative_ttl: Duration::ZERO, ..Users::default() }
 }
 
+/// For tests that wait for a timeout; long enough to log in on a busy machine.
+fn impatient(database: Database) -> Database {
+    let timeout = Duration::from_secs(2);
+    Database { connect_timeout: timeout, query_timeout: timeout, ..database }
+}
+
 async fn until_answered(directory: &dyn Directory, who: &str) -> Duration {
     let started = Instant::now();
     while directory.find(&name(who)).await.is_err() {
@@ -46,7 +52,7 @@ async fn the_known_come_in_while_postgresql_is_away_and_all_when_it_is_back() {
 
     postgres.start_again();
     let took = until_answered(directory.as_ref(), "Elon").await;
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     directory.check().await.unwrap();
 }
 
@@ -64,15 +70,14 @@ async fn a_daemon_may_start_before_its_database() {
 #[tokio::test]
 async fn a_refused_connection_costs_no_timeout() {
     let mut postgres = Postgres::start();
-    let settings =
-        Database { connect_timeout: Duration::from_secs(9), ..migrated(&postgres).await };
+    let settings = migrated(&postgres).await;
     postgres.stop();
     let directory = PostgresDirectory::open(&settings).unwrap();
     let started = Instant::now();
     let sid = name("Sid");
     let answers = futures_util::future::join_all((0..100).map(|_| directory.find(&sid))).await;
     assert!(answers.iter().all(Result::is_err));
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?} of 20 s", started.elapsed());
 }
 
 #[tokio::test]
@@ -96,15 +101,16 @@ async fn a_restart_between_two_questions_goes_unnoticed() {
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up_in_time_and_taken_back() {
     let postgres = Postgres::start();
-    let directory = PostgresDirectory::open(&migrated(&postgres).await).unwrap();
+    let settings = impatient(migrated(&postgres).await);
+    let directory = PostgresDirectory::open(&settings).unwrap();
     directory.add(new_user("Sid")).await.unwrap();
     postgres.freeze();
     let started = Instant::now();
     let hung = directory.find(&name("Sid")).await.unwrap_err().to_string();
-    assert!(hung.contains("no answer within 1s"), "{hung}");
+    assert!(hung.contains("no answer within 2s"), "{hung}");
     let unreachable = directory.find(&name("Sid")).await.unwrap_err().to_string();
-    assert!(unreachable.contains("no connection within 1s"), "{unreachable}");
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(unreachable.contains("no connection within 2s"), "{unreachable}");
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     postgres.thaw();
     until_answered(&directory, "Sid").await;
 }
@@ -112,11 +118,11 @@ async fn a_server_that_hangs_is_given_up_in_time_and_taken_back() {
 #[tokio::test]
 async fn a_locked_table_holds_no_connection_for_ever() {
     let postgres = Postgres::start();
-    let settings = Database { pool_size: 2, ..migrated(&postgres).await };
+    let settings = Database { pool_size: 2, ..impatient(migrated(&postgres).await) };
     let directory = PostgresDirectory::open(&settings).unwrap();
     directory.add(new_user("Sid")).await.unwrap();
     let locked = tokio::task::spawn_blocking(move || {
-        postgres.sql("BEGIN; LOCK users; SELECT pg_sleep(3); COMMIT");
+        postgres.sql("BEGIN; LOCK users; SELECT pg_sleep(5); COMMIT");
         postgres
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
