@@ -1,3 +1,4 @@
-//! What several stories need: child processes, fakes of the world outside.
+//! What several stories need: real servers, child processes, fakes of the world outside.
 
 pub mod child;
+pub mod postgres;

@@ -1,0 +1,254 @@
+//! How one connection to PostgreSQL is made: URL, password, TLS, timeouts.
+//!
+//! TLS, where it is used, is always verified, name and chain: `sslmode=prefer` may go without
+//! where the server has none, but never with a certificate nobody knows.
+
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use bb8::ManageConnection;
+use bb8_postgres::PostgresConnectionManager;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use secrecy::ExposeSecret;
+use tokio_postgres::{
+    Client,
+    config::{Config, Host, SslMode},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::fault::Fault;
+use crate::{config::settings::Database, users::Error};
+
+/// Sent bytes unanswered for so long: the peer is gone, whatever TCP's retries hope.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is probed after 30 s, below the 350 s of AWS's NAT and load balancers.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Between two probes; three lost ones end the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Makes connections as the settings say.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    config: Config,
+    tls: Tls,
+    password_file: Option<PathBuf>,
+    limit: Duration,
+    query_timeout: Duration,
+}
+
+/// The driver's TLS type has no `Debug`.
+#[derive(Clone)]
+struct Tls(MakeRustlsConnect);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Connector {
+    /// Checks the settings; no message repeats the URL, which may hold a password.
+    pub fn new(database: &Database) -> Result<Self, Error> {
+        let config = parse(database)?;
+        let roots =
+            if may_use_tls(&config) { roots(database, &config)? } else { RootCertStore::empty() };
+        // Each host of the URL gets its own chance.
+        let hosts = config.get_hosts().len().max(1);
+        Ok(Self {
+            tls: Tls(MakeRustlsConnect::new(client_config(roots)?)),
+            limit: database.connect_timeout.saturating_mul(hosts.try_into().unwrap_or(u32::MAX)),
+            password_file: database.password_file.clone(),
+            query_timeout: database.query_timeout,
+            config,
+        })
+    }
+
+    /// The longest [`connect`](Self::connect) takes.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// A connection that is logged in, its statements bounded by `database.query_timeout`.
+    pub async fn connect(&self) -> Result<Client, Fault> {
+        self.connect_with(self.query_timeout).await
+    }
+
+    /// The same with another bound on statements.
+    pub async fn connect_with(&self, statement_timeout: Duration) -> Result<Client, Fault> {
+        let connecting = self.connect_now(statement_timeout);
+        tokio::time::timeout(self.limit, connecting)
+            .await
+            .unwrap_or(Err(Fault::ConnectTimeout(self.limit)))
+    }
+
+    async fn connect_now(&self, statement_timeout: Duration) -> Result<Client, Fault> {
+        let config = self.config_with_password().await?;
+        let client = PostgresConnectionManager::new(config, self.tls.0.clone()).connect().await?;
+        // Not a start-up option, which poolers such as PgBouncer refuse. The server stops what
+        // nobody here waits for any more; 0 would mean for ever.
+        let limit = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
+        client.batch_execute(&format!("SET statement_timeout = {limit}")).await?;
+        Ok(client)
+    }
+
+    /// The file is read for each connection, so that a rotated password needs no restart.
+    async fn config_with_password(&self) -> Result<Config, Fault> {
+        let mut config = self.config.clone();
+        if let Some(path) = &self.password_file {
+            let text = tokio::fs::read_to_string(path)
+                .await
+                .map_err(|error| Fault::PasswordFile { path: path.clone(), error })?;
+            config.password(text.trim_end_matches(['\r', '\n']));
+        }
+        Ok(config)
+    }
+}
+
+fn parse(database: &Database) -> Result<Config, Error> {
+    let url = database.url.as_ref().map(|url| url.expose_secret()).unwrap_or_default();
+    let mut config = Config::from_str(&strict_modes(url)).map_err(|error| url_error(&error))?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(setting(
+            "database.url",
+            "it names no host: write postgres://user@host/database",
+        ));
+    }
+    config
+        .connect_timeout(database.connect_timeout)
+        .tcp_user_timeout(TCP_USER_TIMEOUT)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES);
+    if config.get_application_name().is_none() {
+        config.application_name("wsfleetd");
+    }
+    Ok(config)
+}
+
+/// libpq's stricter modes are what `require` means here; the driver knows only that word.
+fn strict_modes(url: &str) -> String {
+    let Some((head, query)) = url.split_once('?') else { return url.into() };
+    let strict = |option| match option {
+        "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
+        other => other,
+    };
+    let query: Vec<_> = query.split('&').map(strict).collect();
+    format!("{head}?{}", query.join("&"))
+}
+
+/// Only messages of the driver that name an option of its own are repeated: what it takes for an
+/// unknown option may be half a password that was not percent-encoded.
+fn url_error(error: &tokio_postgres::Error) -> Error {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let cause = match cause.starts_with("invalid value for option") {
+        true => cause,
+        false => "not a PostgreSQL URL this daemon understands".into(),
+    };
+    let remedy = "write postgres://user@host:5432/database?sslmode=require, special characters \
+                  percent-encoded; sslmode is disable, prefer, require or verify-full, and the CA \
+                  goes to database.ca_file";
+    setting("database.url", &format!("{cause}: {remedy}"))
+}
+
+fn may_use_tls(config: &Config) -> bool {
+    let over_tcp = |host: &Host| matches!(host, Host::Tcp(_));
+    config.get_ssl_mode() != SslMode::Disable
+        && (config.get_hosts().is_empty() || config.get_hosts().iter().any(over_tcp))
+}
+
+fn roots(database: &Database, config: &Config) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = &database.ca_file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() && config.get_ssl_mode() == SslMode::Require {
+            let remedy = "not set, and the system has no CA certificates: install ca-certificates";
+            return Err(setting("database.ca_file", remedy));
+        }
+        return Ok(roots);
+    };
+    let refuse =
+        |problem: String| setting("database.ca_file", &format!("{}: {problem}", path.display()));
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| refuse(e.to_string()))? {
+        let certificate = certificate.map_err(|e| refuse(e.to_string()))?;
+        roots.add(certificate).map_err(|e| refuse(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(refuse("it holds no certificate in PEM".into()));
+    }
+    Ok(roots)
+}
+
+/// The provider is named, so that nothing depends on which one the process installed.
+fn client_config(roots: RootCertStore) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| setting("database.url", &format!("TLS cannot be set up: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn setting(key: &'static str, problem: &str) -> Error {
+    Error::Setting { key, problem: problem.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_of(url: &str) -> Result<Config, Error> {
+        parse(&Database { url: Some(url.into()), ..Database::default() })
+    }
+
+    #[test]
+    fn libpqs_strict_modes_mean_require() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let config = config_of(&format!("postgres://db/app?sslmode={mode}&user=me")).unwrap();
+            assert_eq!(config.get_ssl_mode(), SslMode::Require, "{mode}");
+            assert_eq!(config.get_user(), Some("me"));
+        }
+        assert_eq!(config_of("postgres://db/app").unwrap().get_ssl_mode(), SslMode::Prefer);
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_its_password() {
+        for url in [
+            "postgres://me@db/app?secret=1",
+            "postgres://me:secret@db/app?sslmode=maybe",
+            "postgres://me:secret@db:port/app",
+            "secret",
+        ] {
+            let refusal = config_of(url).unwrap_err().to_string();
+            assert!(refusal.starts_with("database.url: "), "{refusal}");
+            assert!(refusal.contains("sslmode is disable, prefer, require"), "{refusal}");
+            assert!(!refusal.contains("cret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_a_host_is_refused() {
+        let refusal = config_of("postgres:///app").unwrap_err().to_string();
+        assert!(refusal.contains("names no host"), "{refusal}");
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_refused() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let database = Database {
+            url: Some("postgres://db/app?sslmode=require".into()),
+            ca_file: Some(empty.path().into()),
+            ..Database::default()
+        };
+        let refusal = Connector::new(&database).unwrap_err().to_string();
+        assert!(refusal.contains("holds no certificate"), "{refusal}");
+    }
+
+    #[test]
+    fn sockets_and_plain_connections_need_no_roots() {
+        for url in ["postgres://%2Frun%2Fpostgresql/app", "postgres://db/app?sslmode=disable"] {
+            assert!(!may_use_tls(&config_of(url).unwrap()), "{url}");
+        }
+    }
+}

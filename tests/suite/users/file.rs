@@ -1,0 +1,103 @@
+//! What the CSV file adds: an operator edits it, and it must survive that and a crash.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use tempfile::TempDir;
+use wsfleetd::users::{Directory, Error, FileDirectory};
+
+use super::{is_known, name, names, new_user};
+
+const HEADER: &str = "username,first_name,last_name,mobile,password_hash,disabled\n";
+
+fn file_with(lines: &str) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("users.csv");
+    fs::write(&path, format!("{HEADER}{lines}")).unwrap();
+    (folder, path)
+}
+
+#[tokio::test]
+async fn a_reload_sees_what_the_operator_wrote() {
+    let (_folder, path) = file_with("Sid,,,,,\n");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    let id = directory.find(&name("Sid")).await.unwrap().unwrap().id;
+
+    fs::write(&path, format!("{HEADER}Elon,,,,,true\nSid,,,,,\n")).unwrap();
+    assert!(!is_known(&directory, "Elon").await, "only when told");
+    directory.reload().await.unwrap();
+    assert!(directory.find(&name("Elon")).await.unwrap().unwrap().disabled);
+    let moved = directory.find(&name("Sid")).await.unwrap().unwrap();
+    assert_eq!(moved.id, id, "another line is not another user");
+}
+
+#[tokio::test]
+async fn a_reload_of_a_broken_file_keeps_the_old_users() {
+    let (_folder, path) = file_with("Sid,,,,,\n");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    fs::write(&path, format!("{HEADER}Elon,,,,,\nSid,,,,,perhaps\n")).unwrap();
+    let refused = directory.reload().await.unwrap_err().to_string();
+    assert!(refused.contains("users.csv: line 3: disabled \"perhaps\""), "{refused}");
+    assert!(is_known(&directory, "Sid").await && !is_known(&directory, "Elon").await);
+}
+
+#[tokio::test]
+async fn adding_keeps_every_byte_the_operator_wrote_and_the_mode() {
+    let (_folder, path) = file_with("\"Sid\",  spaced ,,,,\n\nElon,,,,,");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    let before = fs::read_to_string(&path).unwrap();
+    let directory = FileDirectory::open(&path).await.unwrap();
+    directory.add(new_user("Alok")).await.unwrap();
+
+    let after = fs::read_to_string(&path).unwrap();
+    assert_eq!(after, format!("{before}\nAlok,,,,,false\n"));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o604);
+    let reread = FileDirectory::open(&path).await.unwrap();
+    assert_eq!(names(&reread.list(None, 10).await.unwrap()), ["Alok", "Elon", "Sid"]);
+}
+
+#[tokio::test]
+async fn adding_through_a_link_keeps_the_link() {
+    let (folder, path) = file_with("");
+    let link = folder.path().join("link.csv");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    FileDirectory::open(&link).await.unwrap().add(new_user("Sid")).await.unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&path).unwrap().contains("Sid"));
+}
+
+#[tokio::test]
+async fn several_processes_adding_at_once_lose_nobody() {
+    let (folder, path) = file_with("");
+    let adding = (0..40).map(|n| {
+        let path = path.clone();
+        // A directory of its own each, as processes have.
+        tokio::spawn(async move {
+            let directory = FileDirectory::open(&path).await.unwrap();
+            directory.add(new_user(&format!("user{n}"))).await.unwrap();
+        })
+    });
+    for added in adding.collect::<Vec<_>>() {
+        added.await.unwrap();
+    }
+    let directory = FileDirectory::open(&path).await.unwrap();
+    assert_eq!(directory.list(None, 100).await.unwrap().len(), 40);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_file_somebody_else_extended_is_not_overwritten() {
+    let (_folder, path) = file_with("");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    fs::write(&path, format!("{HEADER}Elon,,,,,\n")).unwrap();
+    assert!(matches!(directory.add(new_user("Elon")).await, Err(Error::Exists(_))));
+    directory.add(new_user("Sid")).await.unwrap();
+    assert!(is_known(&directory, "Elon").await && is_known(&directory, "Sid").await);
+}
+
+#[tokio::test]
+async fn a_missing_file_is_an_error_with_a_remedy() {
+    let folder = TempDir::new().unwrap();
+    let missing = FileDirectory::open(&folder.path().join("none.csv")).await.unwrap_err();
+    let text = missing.to_string();
+    assert!(text.contains("none.csv") && text.contains("wsfleetd users add"), "{text}");
+}
