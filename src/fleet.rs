@@ -1,1 +1,4 @@
-//! To be filled in.
+//! This instance's place in the fleet.
+
+pub mod membership;
+mod reaper;

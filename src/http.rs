@@ -1,1 +1,172 @@
-//! To be filled in.
+//! HTTP/1.1 over hyper, and one route table per listener, to be read aloud.
+
+mod health;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, time::sleep};
+
+pub use self::health::{Check, Health};
+use crate::{upgrade::Upgrader, web::Page};
+
+/// A load balancer's idle connection must outlive the load balancer's own timeout (180 s in our
+/// template), or it answers 502 for a request it sent into a closing connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(200);
+
+/// More headers than any client of ours sends; hyper's own bound on their bytes is 400 KiB.
+const MAX_HEADERS: usize = 64;
+
+/// Bytes of one request's head; also what a connection keeps while it is HTTP.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Which table a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// The web client and WebSockets.
+    App,
+    /// REST and WebSockets.
+    Api,
+    /// The operator's.
+    Admin,
+}
+
+/// Serves connections of one listener; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    face: Face,
+    upgrader: Upgrader,
+    health: Health,
+    page: Option<Arc<Page>>,
+    first_request_within: Duration,
+}
+
+impl Service {
+    /// `first_request_within` is `websocket.handshake_timeout`.
+    pub fn new(
+        face: Face,
+        upgrader: Upgrader,
+        health: Health,
+        page: Option<Arc<Page>>,
+        first_request_within: Duration,
+    ) -> Self {
+        Self { face, upgrader, health, page, first_request_within }
+    }
+
+    /// Serves one connection until it ends or becomes a WebSocket.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let deadline = self.first_request_within;
+        let seen = asked.clone();
+        let service = service_fn(move |request| {
+            seen.store(true, Ordering::Relaxed);
+            let service = self.clone();
+            async move { Ok::<_, Infallible>(service.route(request, peer.ip()).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(KEEP_ALIVE)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        tokio::select! {
+            // An error here is a client that left or spoke no HTTP: hyper has answered it.
+            _ = connection.as_mut() => return,
+            () = sleep(deadline) => {}
+        }
+        if asked.load(Ordering::Relaxed) {
+            let _ = connection.await;
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        match self.face {
+            Face::App => self.app(request, peer).await,
+            Face::Api => self.api(request, peer).await,
+            Face::Admin => self.admin(&request).await,
+        }
+    }
+
+    async fn app(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
+            (_, path) if self.wants_socket(&request, path) => {
+                self.upgrader.upgrade(request, peer).await
+            }
+            (&Method::GET, "/") => match &self.page {
+                Some(page) => html(page),
+                None => plain(StatusCode::NOT_FOUND, "Not Found\n"),
+            },
+            _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
+        }
+    }
+
+    async fn api(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz" | "/api/healthz") => plain(StatusCode::OK, "ok\n"),
+            (_, path) if self.wants_socket(&request, path) => {
+                self.upgrader.upgrade(request, peer).await
+            }
+            _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
+        }
+    }
+
+    async fn admin(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
+            (&Method::GET, "/readyz") => {
+                let report = self.health.report().await;
+                let status =
+                    if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                json(status, &report)
+            }
+            _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
+        }
+    }
+
+    /// A path of ours always, and any path when the client asks to upgrade: then the refusal can
+    /// say what is wrong.
+    fn wants_socket(&self, request: &Request<Incoming>, path: &str) -> bool {
+        self.upgrader.serves(path) || request.headers().contains_key(header::UPGRADE)
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    respond(status, "application/json", body.into())
+}
+
+fn html(page: &Page) -> Response<Full<Bytes>> {
+    let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", page.body());
+    let policy = HeaderValue::from_static(Page::CONTENT_SECURITY_POLICY);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
