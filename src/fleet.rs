@@ -1,1 +1,3 @@
 //! To be filled in.
+pub mod ec2;
+pub mod identity;

@@ -8,6 +8,8 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
+#[cfg(feature = "aws")]
+use std::{fs::File, path::Path};
 
 /// Longest a child may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,12 +20,20 @@ pub struct Role(Child);
 impl Role {
     /// Starts `test` (its full name, as `module::test`) with `vars` added to the environment.
     pub fn start(test: &str, vars: &[(&str, &str)]) -> Self {
-        Self::of(Command::new(env::current_exe().expect("own path")), test, vars)
+        Self::spawn(test, vars, Stdio::inherit())
     }
 
-    fn of(mut command: Command, test: &str, vars: &[(&str, &str)]) -> Self {
+    /// The same with standard error in the file `log`.
+    #[cfg(feature = "aws")]
+    pub fn start_logging(test: &str, vars: &[(&str, &str)], log: &Path) -> Self {
+        Self::spawn(test, vars, File::create(log).expect("a file for the log").into())
+    }
+
+    fn spawn(test: &str, vars: &[(&str, &str)], stderr: Stdio) -> Self {
+        let mut command = Command::new(env::current_exe().expect("own path"));
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.envs(vars.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(vars.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         Self(command.spawn().expect("the child starts"))
     }
 
