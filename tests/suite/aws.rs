@@ -11,7 +11,11 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
 use wsfleetd::{
     config::settings::{Fleet, IdentitySource, Instance, Telemetry},
     fleet::{
@@ -212,6 +216,39 @@ async fn a_role_without_the_permission_costs_a_warning_and_nothing_else() {
     assert!(log.contains(" WARN  fleet::ec2: EC2 refuses ec2:DescribeInstances"), "{log}");
     assert!(log.contains("allow ec2:DescribeInstances in the instance's role"), "{log}");
     assert!(answer.starts_with("no answer: EC2 refuses ec2:DescribeInstances"), "{answer}");
+}
+
+/// Our stand-in for the metadata service, seen without the SDK: as AWS documents version 2.
+#[tokio::test]
+async fn the_stand_in_hands_out_values_for_tokens_only() {
+    let imds = Imds::start(&INSTANCE).await;
+    let token = "PUT /latest/api/token";
+    let id = "GET /latest/meta-data/instance-id";
+    let lifetime = "X-aws-ec2-metadata-token-ttl-seconds";
+    assert_eq!(status(&imds, token, "").await, 400);
+    for bad in ["0", "21601", "soon"] {
+        assert_eq!(status(&imds, token, &format!("{lifetime}: {bad}\r\n")).await, 400, "{bad}");
+    }
+    let proxied = format!("{lifetime}: 60\r\nX-Forwarded-For: 10.0.0.1\r\n");
+    assert_eq!(status(&imds, token, &proxied).await, 403);
+    assert_eq!(status(&imds, id, "").await, 401);
+
+    assert_eq!(status(&imds, token, &format!("{lifetime}: 1\r\n")).await, 200);
+    let with_token = "X-aws-ec2-metadata-token: token-0\r\n";
+    assert_eq!(status(&imds, id, with_token).await, 200);
+    assert_eq!(status(&imds, "GET /latest/meta-data/spot", with_token).await, 404);
+    sleep(Duration::from_millis(1100)).await;
+    assert_eq!(status(&imds, id, with_token).await, 401, "the token has run out");
+}
+
+async fn status(imds: &Imds, line: &str, headers: &str) -> u16 {
+    let mut stream = TcpStream::connect(imds.address).await.expect("it listens");
+    let request = format!("{line} HTTP/1.1\r\nHost: imds\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("it answers");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.strip_prefix("HTTP/1.1 ").and_then(|code| code.parse().ok()).expect("a status line")
 }
 
 /// An address where nobody listens.

@@ -8,3 +8,4 @@
 mod aws;
 mod lifecycle;
 mod support;
+mod telemetry;

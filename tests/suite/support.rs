@@ -3,5 +3,6 @@
 pub mod child;
 #[cfg(feature = "aws")]
 pub mod imds;
+pub mod journal;
 #[cfg(feature = "aws")]
 pub mod moto;

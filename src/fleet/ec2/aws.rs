@@ -15,9 +15,9 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_types::error::display::DisplayErrorContext;
 
 use super::{Described, Ec2, Ec2Error, State};
+use crate::telemetry::causes;
 
 /// The one call made, by the name it has in a role's policy.
 const DESCRIBE: &str = "ec2:DescribeInstances";
@@ -115,8 +115,7 @@ fn group(instance: &Instance) -> Option<String> {
 
 fn refused(error: SdkError<DescribeInstancesError>) -> Ec2Error {
     let Some(code) = error.code().map(ToOwned::to_owned) else {
-        let reason = DisplayErrorContext(error).to_string();
-        return Ec2Error::Failed { action: DESCRIBE, reason };
+        return Ec2Error::Failed { action: DESCRIBE, reason: causes(&error) };
     };
     let reason = format!("{code}: {}", error.message().unwrap_or("no reason given"));
     if DENIALS.contains(&code.as_str()) {

@@ -9,13 +9,12 @@ use aws_config::{
     imds::client::{Client, error::ImdsError},
     provider_config::ProviderConfig,
 };
-use aws_smithy_types::error::display::DisplayErrorContext;
 use backon::{ConstantBuilder, Retryable};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::Metadata;
-use crate::fleet::ec2::aws;
+use crate::{fleet::ec2::aws, telemetry::causes};
 
 /// How long `fleet.identity = "imds"` waits for an answer: far longer than metadata lags behind
 /// a boot, and shorter than `TimeoutStartSec=` would allow with the rest of the start.
@@ -72,7 +71,7 @@ impl Imds {
             Err(ImdsError::ErrorResponse(answer)) => {
                 Err(NoMetadata(format!("{path}: status {}", answer.response().status().as_u16())))
             }
-            Err(error) => Err(NoMetadata(format!("{path}: {}", DisplayErrorContext(error)))),
+            Err(error) => Err(NoMetadata(format!("{path}: {}", causes(&error)))),
         }
     }
 }

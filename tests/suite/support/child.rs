@@ -3,16 +3,25 @@
 //! The child is this test binary, told to run one ignored test: no second executable is needed,
 //! and no test changes the environment it shares with its neighbours.
 
+#[cfg(feature = "aws")]
+use std::fs::File;
 use std::{
     env,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
-#[cfg(feature = "aws")]
-use std::{fs::File, path::Path};
 
 /// Longest a child may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Becomes `$0` with its arguments, but where `/run/systemd/journal` is `$JOURNAL_DIR`.
+const OWN_JOURNAL: &str = r#"
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal
+mount --bind "$JOURNAL_DIR" /run/systemd/journal
+exec "$0" "$@"
+"#;
 
 /// A child running one ignored test; it is killed when dropped.
 pub struct Role(Child);
@@ -29,8 +38,25 @@ impl Role {
         Self::spawn(test, vars, File::create(log).expect("a file for the log").into())
     }
 
+    /// The same with the files of `dir` in place of `/run/systemd/journal`, in a mount namespace
+    /// of the child's own.
+    pub fn start_with_journal(
+        test: &str,
+        vars: &[(&str, &str)],
+        log: impl Into<Stdio>,
+        dir: &Path,
+    ) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", OWN_JOURNAL]);
+        command.arg(env::current_exe().expect("own path")).env("JOURNAL_DIR", dir);
+        Self::run(command, test, vars, log.into())
+    }
+
     fn spawn(test: &str, vars: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut command = Command::new(env::current_exe().expect("own path"));
+        Self::run(Command::new(env::current_exe().expect("own path")), test, vars, stderr)
+    }
+
+    fn run(mut command: Command, test: &str, vars: &[(&str, &str)], stderr: Stdio) -> Self {
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.envs(vars.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
