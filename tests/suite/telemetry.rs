@@ -105,15 +105,33 @@ fn a_journal_that_never_wakes_up_does_not_keep_the_process() {
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
 }
 
+#[test]
+fn json_lines_are_written_down_to_the_level_that_is_set_at_the_time() {
+    let dir = TempDir::new().expect("a directory");
+    let log = dir.path().join("stderr");
+    let mut service =
+        Role::start_logging("telemetry::talker", &[("BEHAVIOUR", "change level")], &log);
+    assert!(service.wait().success());
+    let lines = fs::read_to_string(log).expect("the file");
+    let messages: Vec<_> = lines.lines().map(message).collect();
+    assert_eq!(messages, ["one", "four", "five"]);
+}
+
+fn message(line: &str) -> String {
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    line["message"].as_str().expect("a text").to_owned()
+}
+
 /// Not a test but the service of the stories above.
 #[test]
 #[ignore = "runs as the child of the tests in this file"]
 fn talker() {
     let Ok(behaviour) = env::var("BEHAVIOUR") else { return };
-    let log = telemetry::init(&Telemetry { log: LogTarget::Auto, ..Telemetry::default() });
-    let _log = log.expect("a log");
+    let target = if behaviour == "change level" { LogTarget::Json } else { LogTarget::Auto };
+    let log = telemetry::init(&Telemetry { log: target, ..Telemetry::default() }).expect("a log");
     match behaviour.as_str() {
         "talk" => talk(),
+        "change level" => change_level(&log),
         "burst" => {
             burst();
             wait_for_the_reader();
@@ -145,6 +163,17 @@ fn talk() {
     let helper = std::thread::Builder::new().name("helper".into());
     let ended = helper.spawn(|| panic!("a defect")).expect("a thread").join();
     assert!(ended.is_err());
+}
+
+fn change_level(log: &telemetry::Guard) {
+    info!("one");
+    debug!("two");
+    log.set_level("warn").expect("a level");
+    info!("three");
+    warn!("four");
+    log.set_level("info,suite::telemetry=debug").expect("a filter");
+    debug!("five");
+    assert!(log.set_level("wran").is_err(), "a misspelt level changes nothing");
 }
 
 fn burst() {

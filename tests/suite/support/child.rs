@@ -3,10 +3,9 @@
 //! The child is this test binary, told to run one ignored test: no second executable is needed,
 //! and no test changes the environment it shares with its neighbours.
 
-#[cfg(feature = "aws")]
-use std::fs::File;
 use std::{
     env,
+    fs::File,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -33,7 +32,6 @@ impl Role {
     }
 
     /// The same with standard error in the file `log`.
-    #[cfg(feature = "aws")]
     pub fn start_logging(test: &str, vars: &[(&str, &str)], log: &Path) -> Self {
         Self::spawn(test, vars, File::create(log).expect("a file for the log").into())
     }
