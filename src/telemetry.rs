@@ -15,8 +15,10 @@ mod text;
 
 use std::{
     env,
+    error::Error,
     fs::File,
     io::{self, IsTerminal},
+    iter,
     os::{fd::AsFd, unix::fs::MetadataExt},
     sync::Arc,
     time::Duration,
@@ -87,6 +89,20 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
     panics::install(output.flush.clone(), stderr_is_the_journal());
     Ok(Guard { filter: handle, flush: output.flush })
+}
+
+/// An error and its causes on one line, for types whose own text leaves the causes out.
+pub fn causes(error: &dyn Error) -> String {
+    let chain = iter::successors(Some(error), |&error| error.source());
+    let mut text = String::new();
+    for cause in chain.map(ToString::to_string) {
+        // Some repeat their cause in their own text.
+        if !text.ends_with(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{colon}{cause}");
+        }
+    }
+    text
 }
 
 /// The registry below the layer that writes.
@@ -180,6 +196,19 @@ mod tests {
             );
             assert!(error.contains("write error, warn, info, debug or trace"), "{error}");
         }
+    }
+
+    #[test]
+    fn causes_are_told_once_each_from_the_outside_in() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Silent(#[source] Repeating);
+        #[derive(Debug, thiserror::Error)]
+        #[error("socket: {0}")]
+        struct Repeating(#[source] io::Error);
+
+        let error = Silent(Repeating(io::Error::other("refused")));
+        assert_eq!(causes(&error), "cannot connect: socket: refused");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The log as lines on standard error: readable for people, or JSON for machines.
 //!
-//! A readable line is time, level, module, text, then the fields. `message_id` is left out of it:
-//! 32 hex digits help nobody at a terminal.
+//! A readable line is time, level, module, text, then the fields the text does not already say.
+//! `message_id` is left out of it: 32 hex digits help nobody at a terminal.
 
 use std::{
     fmt,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde_json::json;
-use tracing::{Event, Level, Subscriber, field::Field};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     Layer,
     fmt::{
@@ -40,7 +43,7 @@ where
 {
     tracing_subscriber::fmt::layer()
         .with_ansi(colours)
-        .fmt_fields(field_format())
+        .fmt_fields(span_fields())
         .event_format(Readable { time: WallTime })
         .with_writer(Lines(queue))
 }
@@ -165,8 +168,10 @@ where
     ) -> fmt::Result {
         let origin = event.metadata();
         self.time.format_time(&mut out)?;
-        write!(out, " {} {}: ", paint(&out, *origin.level()), module(origin.target()))?;
-        ctx.field_format().format_fields(out.by_ref(), event)?;
+        let mut said = Said::default();
+        event.record(&mut said);
+        let level = paint(&out, *origin.level());
+        write!(out, " {level} {}: {}{}", module(origin.target()), said.text, said.rest())?;
         for span in ctx.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
                 write!(out, "{fields}")?;
@@ -176,14 +181,39 @@ where
     }
 }
 
-/// The text as it is, the other fields as ` name=value`.
-fn field_format()
--> FieldFn<impl Fn(&mut Writer<'_>, &Field, &dyn fmt::Debug) -> fmt::Result + Clone> {
-    debug_fn(|out, field, value| match field.name() {
-        "message" => write!(out, "{value:?}"),
-        "message_id" => Ok(()),
-        name => write!(out, " {name}={value:?}"),
-    })
+/// What an event says: its text, and its other fields by name.
+#[derive(Default)]
+struct Said {
+    text: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Said {
+    /// ` name=value` for each field whose value the text lacks.
+    fn rest(&self) -> String {
+        let untold = self.fields.iter().filter(|(_, value)| !self.text.contains(value.as_str()));
+        untold.map(|(name, value)| format!(" {name}={value}")).collect()
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.text = format!("{value:?}"),
+            "message_id" => {}
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+/// A span's fields, as ` name=value`.
+fn span_fields() -> FieldFn<impl Fn(&mut Writer<'_>, &Field, &dyn fmt::Debug) -> fmt::Result + Clone>
+{
+    debug_fn(|out, field, value| write!(out, " {}={value:?}", field.name()))
 }
 
 /// `relay` for `wsfleetd::relay`; a library's target as it is.
@@ -255,7 +285,7 @@ mod tests {
         let queue = queue(screen.clone(), readable_loss).unwrap();
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(colours)
-            .fmt_fields(field_format())
+            .fmt_fields(span_fields())
             .event_format(Readable { time: Noon })
             .with_writer(Lines(queue.clone()));
         tracing::subscriber::with_default(Registry::default().with(layer), story);
@@ -266,13 +296,14 @@ mod tests {
     #[test]
     fn a_line_reads_time_level_module_text_fields() {
         let text = shown(false, || {
-            let _connection = info_span!("connection", conn.id = "WDGT8fY4joECJrQ=").entered();
-            info!(target: "wsfleetd::fleet", message_id = events::READY, count = 2, "in a fleet of 2");
-            error!(target: "tokio_postgres", "connection reset");
+            let id = "WDGT8fY4joECJrQ=";
+            let _connection = info_span!("connection", conn.id = %id).entered();
+            info!(target: "wsfleetd::fleet", message_id = events::READY, count = 2, "a fleet of 2");
+            error!(target: "tokio_postgres", code = "08006", "connection reset");
         });
         let expected = "\
-1970-01-01T12:00:00.000Z INFO  fleet: in a fleet of 2 count=2 conn.id=\"WDGT8fY4joECJrQ=\"
-1970-01-01T12:00:00.000Z ERROR tokio_postgres: connection reset conn.id=\"WDGT8fY4joECJrQ=\"
+1970-01-01T12:00:00.000Z INFO  fleet: a fleet of 2 conn.id=WDGT8fY4joECJrQ=
+1970-01-01T12:00:00.000Z ERROR tokio_postgres: connection reset code=08006 conn.id=WDGT8fY4joECJrQ=
 ";
         assert_eq!(text, expected);
     }

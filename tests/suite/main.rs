@@ -4,6 +4,9 @@
 //! `support`. Tests bind port 0, keep their files in temporary directories and stop what they
 //! start.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod lifecycle;
 mod support;
+mod telemetry;
 mod users;
