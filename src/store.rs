@@ -93,6 +93,11 @@ impl Tag {
         Epoch::parse(self.0.get(1..=Epoch::LEN)?.as_bytes())
     }
 
+    /// Which of its connections.
+    pub fn number(&self) -> Option<u64> {
+        self.0.split('.').nth(1)?.parse().ok()
+    }
+
     /// Microseconds of the store's clock at the first registration.
     pub fn since(&self) -> u64 {
         self.0.rsplit('.').next().and_then(|text| text.parse().ok()).unwrap_or(0)

@@ -1,0 +1,222 @@
+//! Keeps the store and this instance in agreement: registers again what the store may not know,
+//! and looks, partition by partition, for whatever was lost without anyone noticing.
+
+use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, info};
+
+use super::membership::Parts;
+use crate::{
+    hub::{Connection, Delivery, Hub},
+    ids::{CurrentEpoch, Epoch, UserHash},
+    lifecycle::Tasks,
+    protocol::close::Close,
+    session::Registrar,
+    store::{Claimed, SharedStore, Swept, View},
+};
+
+/// Connections per call of `assert`.
+const BATCH: usize = 64;
+
+/// Every partition is swept once in this time (COORDINATION §4.4).
+const FULL_SWEEP: Duration = Duration::from_secs(60);
+
+/// Sweeps in which an unknown epoch must be seen before it is reaped: a joining one is in no
+/// view for a moment.
+const ORPHAN_SWEEPS: u32 = 2;
+
+/// The part of the fleet actor that repairs.
+pub struct Sweeper {
+    work: Work,
+    next: u16,
+    strangers: HashMap<Epoch, u32>,
+    /// One assertion at a time; the next waits its turn.
+    turn: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+struct Work {
+    store: SharedStore,
+    hub: Hub,
+    registrar: Registrar,
+    view: View,
+    epoch: CurrentEpoch,
+    tasks: Tasks,
+    assert_rate: u32,
+    limit: u32,
+}
+
+impl Sweeper {
+    /// Over the fleet actor's parts.
+    pub fn new(parts: &Parts, assert_rate: u32, limit: u32) -> Self {
+        let work = Work {
+            store: parts.store.clone(),
+            hub: parts.hub.clone(),
+            registrar: parts.registrar.clone(),
+            view: parts.view.clone(),
+            epoch: parts.epoch.clone(),
+            tasks: parts.tasks.clone(),
+            assert_rate,
+            limit,
+        };
+        Self { work, next: 0, strangers: HashMap::new(), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Registers every connection again: what was said while nobody listened is learnt anew.
+    pub fn assert_all(&self, epoch: Epoch) {
+        self.assert(epoch, self.work.hub.select(|_| true));
+    }
+
+    /// Registers those that this epoch has not registered yet.
+    pub fn assert_unknown(&self, epoch: Epoch) {
+        let unknown = |connection: &Connection| {
+            connection.registration().is_none_or(|known| known.epoch != epoch)
+        };
+        self.assert(epoch, self.work.hub.select(unknown));
+    }
+
+    /// Sweeps as many partitions as are due in `period`; answers epochs that nobody knows.
+    pub async fn sweep_next(&mut self, epoch: Epoch, period: Duration) -> Vec<Epoch> {
+        let partitions = self.work.store.partitions();
+        let due = f64::from(partitions) * period.as_secs_f64() / FULL_SWEEP.as_secs_f64();
+        let mut orphans = Vec::new();
+        for _ in 0..due.ceil() as u16 {
+            let partition = self.next;
+            self.next = (self.next + 1) % partitions;
+            if let Ok(Swept::Alive { users, epochs, .. }) =
+                self.work.store.sweep(epoch, partition).await
+            {
+                self.work.compare(epoch, partition, &users).await;
+                orphans.extend(self.note_strangers(&epochs));
+            }
+        }
+        orphans
+    }
+
+    fn note_strangers(&mut self, epochs: &[Epoch]) -> Vec<Epoch> {
+        let mut orphans = Vec::new();
+        for epoch in epochs.iter().filter(|epoch| !self.work.view.lives(**epoch)) {
+            let sweeps = self.strangers.entry(*epoch).or_default();
+            *sweeps += 1;
+            if *sweeps == ORPHAN_SWEEPS {
+                orphans.push(*epoch);
+            }
+        }
+        if !orphans.is_empty() || self.strangers.len() > usize::from(u16::MAX) {
+            self.strangers.clear();
+        }
+        orphans
+    }
+
+    fn assert(&self, epoch: Epoch, connections: Vec<Arc<Connection>>) {
+        if connections.is_empty() {
+            return;
+        }
+        let (work, turn) = (self.work.clone(), self.turn.clone());
+        self.work.tasks.spawn("assert", async move {
+            let Ok(_turn) = turn.acquire().await else { return };
+            work.assert(epoch, connections).await;
+        });
+    }
+}
+
+impl Work {
+    /// At a bounded rate, stopping when the epoch has changed: then all begins anew.
+    async fn assert(&self, epoch: Epoch, connections: Vec<Arc<Connection>>) {
+        let total = connections.len();
+        let mut by_partition: HashMap<u16, Vec<Arc<Connection>>> = HashMap::new();
+        for connection in connections {
+            let partition = connection.user().partition(self.store.partitions());
+            by_partition.entry(partition).or_default().push(connection);
+        }
+        let mut slot = Instant::now();
+        for (partition, connections) in by_partition {
+            for batch in connections.chunks(BATCH) {
+                if self.epoch.get() != epoch {
+                    return;
+                }
+                sleep_until(slot).await;
+                self.assert_batch(epoch, partition, batch).await;
+                let pace = batch.len() as f64 / f64::from(self.assert_rate);
+                slot = slot.max(Instant::now()) + Duration::from_secs_f64(pace);
+            }
+        }
+        info!(count = total, "registered {total} connections");
+    }
+
+    async fn assert_batch(&self, epoch: Epoch, partition: u16, batch: &[Arc<Connection>]) {
+        let claims: Vec<_> = batch.iter().map(|one| Registrar::claim_of(one)).collect();
+        match self.store.assert(epoch, partition, &claims, self.limit).await {
+            Ok(answers) => {
+                for (connection, answer) in batch.iter().zip(answers) {
+                    self.settle(epoch, connection, answer).await;
+                }
+            }
+            Err(error) => {
+                debug!("connections are not registered yet: {error}");
+                self.registrar.set_unsettled();
+            }
+        }
+    }
+
+    async fn settle(&self, epoch: Epoch, connection: &Arc<Connection>, answer: Claimed) {
+        match answer {
+            Claimed::Registered { tag, siblings, more_held, .. } => {
+                self.registrar.note(connection, &tag, &siblings);
+                if more_held {
+                    self.fetch_held(epoch, connection).await;
+                }
+            }
+            Claimed::Displaced => connection.outbox().order(Close::Displaced),
+            Claimed::Limit(_) => connection.outbox().order(Close::Policy),
+            Claimed::Fenced => self.registrar.set_unsettled(),
+        }
+    }
+
+    /// What was held while this instance could not be heard.
+    async fn fetch_held(&self, epoch: Epoch, connection: &Connection) {
+        let claim = Registrar::claim_of(connection);
+        let answer = self.store.connect(epoch, &claim, self.limit).await;
+        if let Ok(Claimed::Registered { held, .. }) = answer {
+            for held in held {
+                connection.outbox().push(Delivery::unnamed(held.payload));
+            }
+        }
+    }
+
+    /// Repairs both ways: who is here and not listed, who is listed and not here.
+    async fn compare(&self, epoch: Epoch, partition: u16, listed: &[UserHash]) {
+        let listed: HashSet<UserHash> = listed.iter().copied().collect();
+        let here = self.hub.select(|connection| {
+            connection.user().partition(self.store.partitions()) == partition
+                && connection.registration().is_some_and(|known| known.epoch == epoch)
+        });
+        let unlisted: Vec<_> =
+            here.iter().filter(|one| !listed.contains(&one.user())).cloned().collect();
+        for batch in unlisted.chunks(BATCH) {
+            self.assert_batch(epoch, partition, batch).await;
+        }
+        let present: HashSet<UserHash> = here.iter().map(|one| one.user()).collect();
+        for user in listed.into_iter().filter(|user| !present.contains(user)) {
+            self.remove_ghosts(epoch, user).await;
+        }
+    }
+
+    /// Removes what the store lists of this epoch and nobody here is.
+    async fn remove_ghosts(&self, epoch: Epoch, user: UserHash) {
+        let Ok(tags) = self.store.locate(user).await else { return };
+        let here: HashSet<u64> = self.hub.of_user(user).iter().map(|one| one.number()).collect();
+        let ghosts: Vec<_> = tags
+            .into_iter()
+            .filter(|tag| tag.epoch() == Some(epoch))
+            .filter(|tag| tag.number().is_some_and(|number| !here.contains(&number)))
+            .collect();
+        if !ghosts.is_empty() && self.store.prune(user, &ghosts).await.is_ok() {
+            debug!("removed {} entries that no connection stands behind", ghosts.len());
+        }
+    }
+}
