@@ -7,6 +7,7 @@ mod connect;
 mod fault;
 mod migrations;
 mod pool;
+mod tls;
 
 use std::sync::Arc;
 

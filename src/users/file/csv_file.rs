@@ -67,9 +67,8 @@ pub fn append(path: &Path, new: NewUser) -> Result<(Vec<NewUser>, SystemTime), E
 fn read_text(path: &Path) -> Result<(String, SystemTime), Error> {
     let refuse = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            let remedy = "there is no such file; make it with `wsfleetd users add`, or set users.file \
-                          or database.url";
-            refusal(path, remedy)
+            let remedy = "make it with `wsfleetd users add`, or set users.file or database.url";
+            refusal(path, &format!("there is no such file; {remedy}"))
         }
         _ => refusal(path, &error.to_string()),
     };

@@ -1,25 +1,16 @@
-//! How one connection to PostgreSQL is made: URL, password, TLS, timeouts.
+//! How one connection to PostgreSQL is made: URL, password, timeouts.
 //!
-//! TLS, where it is used, is always verified, name and chain: `sslmode=prefer` may go without
-//! where the server has none, but never with a certificate nobody knows.
+//! What an operator wrote once for `psql` should work here; what cannot work is refused at
+//! start, what may work later (a password file, a server that is down) at the connection.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use secrecy::ExposeSecret;
-use tokio_postgres::{
-    Client,
-    config::{Config, Host, SslMode},
-};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, config::Config};
 
-use super::fault::Fault;
+use super::{fault::Fault, tls::Tls};
 use crate::{config::settings::Database, users::Error};
 
 /// Sent bytes unanswered for so long: the peer is gone, whatever TCP's retries hope.
@@ -40,26 +31,14 @@ pub struct Connector {
     query_timeout: Duration,
 }
 
-/// The driver's TLS type has no `Debug`.
-#[derive(Clone)]
-struct Tls(MakeRustlsConnect);
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
-    }
-}
-
 impl Connector {
     /// Checks the settings; no message repeats the URL, which may hold a password.
     pub fn new(database: &Database) -> Result<Self, Error> {
         let config = parse(database)?;
-        let roots =
-            if may_use_tls(&config) { roots(database, &config)? } else { RootCertStore::empty() };
         // Each host of the URL gets its own chance.
         let hosts = config.get_hosts().len().max(1);
         Ok(Self {
-            tls: Tls(MakeRustlsConnect::new(client_config(roots)?)),
+            tls: Tls::new(database, &config)?,
             limit: database.connect_timeout.saturating_mul(hosts.try_into().unwrap_or(u32::MAX)),
             password_file: database.password_file.clone(),
             query_timeout: database.query_timeout,
@@ -87,7 +66,7 @@ impl Connector {
 
     async fn connect_now(&self, statement_timeout: Duration) -> Result<Client, Fault> {
         let config = self.config_with_password().await?;
-        let client = PostgresConnectionManager::new(config, self.tls.0.clone()).connect().await?;
+        let client = PostgresConnectionManager::new(config, self.tls.connect()).connect().await?;
         // Not a start-up option, which poolers such as PgBouncer refuse. The server stops what
         // nobody here waits for any more; 0 would mean for ever.
         let limit = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
@@ -154,48 +133,15 @@ fn url_error(error: &tokio_postgres::Error) -> Error {
     setting("database.url", &format!("{cause}: {remedy}"))
 }
 
-fn may_use_tls(config: &Config) -> bool {
-    let over_tcp = |host: &Host| matches!(host, Host::Tcp(_));
-    config.get_ssl_mode() != SslMode::Disable
-        && (config.get_hosts().is_empty() || config.get_hosts().iter().any(over_tcp))
-}
-
-fn roots(database: &Database, config: &Config) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = &database.ca_file else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() && config.get_ssl_mode() == SslMode::Require {
-            let remedy = "not set, and the system has no CA certificates: install ca-certificates";
-            return Err(setting("database.ca_file", remedy));
-        }
-        return Ok(roots);
-    };
-    let refuse =
-        |problem: String| setting("database.ca_file", &format!("{}: {problem}", path.display()));
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| refuse(e.to_string()))? {
-        let certificate = certificate.map_err(|e| refuse(e.to_string()))?;
-        roots.add(certificate).map_err(|e| refuse(e.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(refuse("it holds no certificate in PEM".into()));
-    }
-    Ok(roots)
-}
-
-/// The provider is named, so that nothing depends on which one the process installed.
-fn client_config(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| setting("database.url", &format!("TLS cannot be set up: {error}")))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn setting(key: &'static str, problem: &str) -> Error {
+/// A refusal of a setting that can never work.
+pub fn setting(key: &'static str, problem: &str) -> Error {
     Error::Setting { key, problem: problem.into() }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::*;
 
     fn config_of(url: &str) -> Result<Config, Error> {
@@ -231,24 +177,5 @@ mod tests {
     fn a_url_without_a_host_is_refused() {
         let refusal = config_of("postgres:///app").unwrap_err().to_string();
         assert!(refusal.contains("names no host"), "{refusal}");
-    }
-
-    #[test]
-    fn a_ca_file_without_certificates_is_refused() {
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        let database = Database {
-            url: Some("postgres://db/app?sslmode=require".into()),
-            ca_file: Some(empty.path().into()),
-            ..Database::default()
-        };
-        let refusal = Connector::new(&database).unwrap_err().to_string();
-        assert!(refusal.contains("holds no certificate"), "{refusal}");
-    }
-
-    #[test]
-    fn sockets_and_plain_connections_need_no_roots() {
-        for url in ["postgres://%2Frun%2Fpostgresql/app", "postgres://db/app?sslmode=disable"] {
-            assert!(!may_use_tls(&config_of(url).unwrap()), "{url}");
-        }
     }
 }

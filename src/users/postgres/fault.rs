@@ -13,12 +13,12 @@ use crate::users::{Error, Unavailable};
 pub enum Fault {
     #[error("{}", explain(.0))]
     Database(#[from] tokio_postgres::Error),
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    #[error("no answer within {}", shown(.0))]
     Timeout(Duration),
-    #[error("no connection within {}", humantime::format_duration(*.0))]
+    #[error("no connection within {}", shown(.0))]
     ConnectTimeout(Duration),
-    #[error("all {pool_size} connections of database.pool_size were busy for {}", humantime::format_duration(*.waited))]
-    Busy { pool_size: u32, waited: Duration },
+    #[error("database.pool_size: all {size} connections were busy for {}", shown(.waited))]
+    Busy { size: u32, waited: Duration },
     #[error("the server closed the connection")]
     Closed,
     #[error("database.password_file {}: {error}", .path.display())]
@@ -69,6 +69,11 @@ impl From<Fault> for Unavailable {
             fault => Unavailable::new(format!("PostgreSQL: {fault}")),
         }
     }
+}
+
+/// To the millisecond; nobody times an outage closer.
+fn shown(time: &Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(time.as_millis() as u64))
 }
 
 fn explain(error: &tokio_postgres::Error) -> String {

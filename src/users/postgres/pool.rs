@@ -80,7 +80,7 @@ impl Pool {
             tokio::select! {
                 got = &mut getting => return got.map_err(|error| match error {
                     RunError::User(fault) => fault,
-                    RunError::TimedOut => Fault::Busy { pool_size: self.size, waited: started.elapsed() },
+                    RunError::TimedOut => self.busy_since(started),
                 }),
                 Ok(()) = failures.changed() => {
                     // Others still work: one of them will come back.
@@ -93,6 +93,10 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn busy_since(&self, started: Instant) -> Fault {
+        Fault::Busy { size: self.size, waited: started.elapsed() }
     }
 }
 

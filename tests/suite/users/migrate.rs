@@ -1,6 +1,6 @@
 //! The schema: made once, whoever asks and however often, and guarding what the daemon relies on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use wsfleetd::users::{self, Directory, Error, NewUser, PostgresDirectory};
 
@@ -29,6 +29,26 @@ async fn instances_migrating_at_once_do_it_once() {
     let applied: usize = done.iter().map(|done| done.as_ref().unwrap().applied.len()).sum();
     assert_eq!(applied, 1);
     assert_eq!(postgres.sql("SELECT count(*) FROM schema_migrations"), "1");
+}
+
+#[tokio::test]
+async fn a_migration_waits_until_another_one_is_done() {
+    let postgres = Arc::new(Postgres::start());
+    let database = database(&postgres.url());
+    // The lock every version of the daemon takes: its name in ASCII.
+    let lock = i64::from_be_bytes(*b"wsfleetd");
+    let another = Arc::clone(&postgres);
+    let another = tokio::task::spawn_blocking(move || {
+        another.sql(&format!("SELECT pg_advisory_lock({lock}); SELECT pg_sleep(2)"));
+    });
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    assert!((0..500).any(|_| postgres.sql(held) == "1"), "the lock was never taken");
+
+    let migration = tokio::spawn(async move { users::migrate(&database).await.unwrap() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    another.await.unwrap();
+    assert_eq!(migration.await.unwrap().applied, ["0001_users"]);
 }
 
 #[tokio::test]
