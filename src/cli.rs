@@ -1,2 +1,197 @@
-//! To be filled in.
+//! The command line: the only place that prints to a terminal.
+
+mod demo;
 pub mod users;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tracing::error;
+
+use crate::{
+    config::{
+        self, Loaded, Mistakes,
+        settings::{Settings, Telemetry},
+    },
+    daemon::{self, DaemonError, Overrides},
+    lifecycle::Exit,
+    telemetry::{self, events},
+};
+
+/// Read when no `--config` is given, if it exists.
+const DEFAULT_CONFIG: &str = "/etc/wsfleetd/wsfleetd.toml";
+
+/// Makes an EC2 Auto Scaling group its own WebSocket gateway
+#[derive(Debug, Parser)]
+#[command(name = "wsfleetd", version, max_term_width = 100)]
+struct Cli {
+    /// Configuration file; `conf.d/*.toml` beside it and WSFLEETD__SECTION__KEY come after it
+    /// [default: /etc/wsfleetd/wsfleetd.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM
+    Run,
+    /// Serve the original application's users on loopback, alone and in memory
+    Demo(demo::Demo),
+    /// Check the configuration and say all that is wrong with it
+    CheckConfig {
+        /// Print the effective values and where each comes from, secrets hidden
+        #[arg(long)]
+        print: bool,
+    },
+    /// Look after the directory of users
+    #[command(subcommand)]
+    Users(users::Command),
+}
+
+/// Parses the command line, does what it says, and turns the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Once, first: redis-rs and the PostgreSQL client take the process's provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = cli.config.as_deref();
+    match cli.command {
+        Command::Run => with_settings(config, run),
+        Command::Demo(demo) => demo.run(),
+        Command::CheckConfig { print } => with_config(config, |loaded| check(&loaded, print)),
+        Command::Users(command) => with_settings(config, |settings| {
+            finish(block_on(&settings, users::run(command, &settings)))
+        }),
+    }
+    .into()
+}
+
+fn with_settings(config: Option<&Path>, act: impl FnOnce(Settings) -> Exit) -> Exit {
+    with_config(config, |loaded| act(loaded.settings))
+}
+
+fn with_config(config: Option<&Path>, act: impl FnOnce(Loaded) -> Exit) -> Exit {
+    let default = Path::new(DEFAULT_CONFIG);
+    let file = config.or_else(|| default.exists().then_some(default));
+    match config::load(file, std::env::vars_os()) {
+        Ok(loaded) => act(loaded),
+        Err(mistakes) => reject(&mistakes),
+    }
+}
+
+/// On a terminal as it is; in the journal as one record with its MESSAGE_ID.
+fn reject(mistakes: &Mistakes) -> Exit {
+    let log = telemetry::is_under_journald().then(|| telemetry::init(&Telemetry::default()));
+    match log {
+        Some(Ok(_guard)) => {
+            error!(
+                message_id = events::CONFIG_REJECTED,
+                "the configuration is rejected:\n{mistakes}"
+            );
+        }
+        _ => eprintln!("{mistakes}"),
+    }
+    Exit::Config
+}
+
+fn check(loaded: &Loaded, print: bool) -> Exit {
+    if let Err(error) = telemetry::check_level(&loaded.settings.telemetry.level) {
+        eprintln!("telemetry.level: {error}");
+        return Exit::Config;
+    }
+    if print {
+        for effective in &loaded.effective {
+            println!("{effective}");
+        }
+    }
+    Exit::Ok
+}
+
+fn run(settings: Settings) -> Exit {
+    serve(settings, Overrides::default())
+}
+
+/// Runs the daemon with its own runtime and log.
+fn serve(settings: Settings, overrides: Overrides) -> Exit {
+    let guard = match telemetry::init(&settings.telemetry) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("cannot log: {error}");
+            return Exit::Config;
+        }
+    };
+    let workers = settings.instance.workers;
+    let outcome = match runtime(workers) {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(daemon::run(settings, overrides));
+            // Signals and watchdog run beside the daemon and are not waited for.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(DaemonError::Setting(format!("instance.workers: {error}"))),
+    };
+    let exit = outcome.as_ref().err().map_or(Exit::Ok, DaemonError::exit);
+    if let Err(problem) = outcome {
+        let event = if exit == Exit::Config { events::CONFIG_REJECTED } else { "" };
+        error!(message_id = event, "{problem}");
+    }
+    drop(guard);
+    exit
+}
+
+fn runtime(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build()
+}
+
+fn block_on<T>(
+    settings: &Settings,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    runtime(settings.instance.workers)?.block_on(work)
+}
+
+fn finish(outcome: anyhow::Result<()>) -> Exit {
+    match outcome {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("wsfleetd: {error:#}");
+            Exit::Failure
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_takes_the_configuration() {
+        for line in [
+            "wsfleetd run --config f",
+            "wsfleetd demo --config f",
+            "wsfleetd check-config --config f --print",
+            "wsfleetd users migrate --config f",
+            "wsfleetd users add Sid --config f",
+            "wsfleetd users list --config f",
+        ] {
+            let cli =
+                Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert_eq!(cli.config.as_deref(), Some(Path::new("f")), "{line}");
+        }
+    }
+}

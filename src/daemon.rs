@@ -1,1 +1,253 @@
-//! To be filled in.
+//! The composition root: build, bind, say ready, wait, drain, stop.
+//!
+//! The only place that knows every module. Settings are turned into each module's own `Config`
+//! in `parts`; here is the order in which things start and end.
+
+mod checks;
+mod parts;
+mod token_key;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::parts::Parts;
+use crate::{
+    config::settings::Settings,
+    fleet::identity::{self, Identity},
+    http::{Face, Service},
+    lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
+    listener::{BindError, Listener},
+    protocol::close::Close,
+    telemetry::events,
+    users::{self, Directory},
+    web::Page,
+};
+
+/// Sockets that are not WebSockets yet, beside all that are: health checks, handshakes.
+const SPARE_SOCKETS: usize = 256;
+
+/// A daemon that is stopping looks this often whether the last connection is gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// What a stop may take beyond `drain.stop_timeout`, for the last words to Redis.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How often `systemctl status` is told how things are.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
+
+/// What the main task must show for the watchdog to be fed.
+const HEART_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the daemon did not start, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A setting that only shows to be wrong when it is used.
+    #[error("{0}")]
+    Setting(String),
+    /// A listener that cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The instance does not know who it is.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
+    /// The fleet was set up differently.
+    #[error(transparent)]
+    Mismatch(#[from] crate::fleet::membership::Mismatch),
+    /// Some work did not end in time.
+    #[error("not stopped in time: {0} were still running")]
+    Leftover(#[from] crate::lifecycle::Leftover),
+}
+
+impl DaemonError {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Setting(_) | Self::Mismatch(_) => Exit::Config,
+            Self::Bind(_) | Self::Identity(_) => Exit::Unavailable,
+            Self::Signals(_) | Self::Leftover(_) => Exit::Failure,
+        }
+    }
+}
+
+/// What is different in the demo.
+#[derive(Default)]
+pub struct Overrides {
+    /// Users from elsewhere than the settings say.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// A page at `/` of the `app` listener, made once the token key is known.
+    pub page: Option<fn(&[u8]) -> Page>,
+    /// Called with the `app` and `api` addresses when clients are served.
+    pub on_ready: Option<fn(SocketAddr, SocketAddr)>,
+}
+
+struct Listeners {
+    app: Listener,
+    api: Listener,
+    admin: Listener,
+}
+
+/// Runs until a signal ends it.
+pub async fn run(settings: Settings, overrides: Overrides) -> Result<(), DaemonError> {
+    info!(message_id = events::STARTED, "wsfleetd {} starts", env!("CARGO_PKG_VERSION"));
+    let (stop, aside) = (Stop::new(), Tasks::new());
+    let signals = Signals::install().map_err(DaemonError::Signals)?;
+    let mut reloads = signals.reloads();
+    let hearts = Hearts::new();
+    let heart = hearts.register("main", HEART_LIMIT);
+    aside.spawn("signals", signals.obey(stop.clone()));
+    aside.spawn("watchdog", watchdog(hearts.clone(), stop.clone()));
+
+    let identity = identity::identify(&settings.fleet, &settings.instance).await?;
+    let directory = match overrides.directory {
+        Some(directory) => directory,
+        None => users::open(&settings.database, &settings.users)
+            .await
+            .map_err(|error| DaemonError::Setting(error.to_string()))?,
+    };
+    let listeners = Listeners::bind(&settings)?;
+    let (app, api) = (listeners.app.address(), listeners.api.address());
+    let background = CancellationToken::new();
+    let (parts, mut fatal) =
+        Parts::build(&settings, &identity, api, directory, &hearts, &background)?;
+    let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
+    listeners.serve(&settings, &parts, page, stop.soft());
+    report_own_instance(&identity, &parts.tasks);
+    announce(&settings, &parts, &identity, app, api);
+    if let Some(on_ready) = overrides.on_ready {
+        on_ready(app, api);
+    }
+
+    let outcome = loop {
+        tokio::select! {
+            () = stop.soft().cancelled() => break Ok(()),
+            Some(mismatch) = fatal.recv() => break Err(mismatch.into()),
+            Ok(()) = reloads.changed() => reload(&*parts.directory).await,
+            () = sleep(HEART_LIMIT / 4) => heart.beat(),
+        }
+    };
+    stop.begin();
+    drop(heart);
+    tokio::select! {
+        drained = drain(&settings, &parts, &background) => drained?,
+        () = stop.hard().cancelled() => warn!(message_id = events::ABORTED, "stopped at once"),
+    }
+    outcome
+}
+
+impl Listeners {
+    fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let (listen, backlog) = (&settings.listen, settings.listen.backlog);
+        Ok(Self {
+            app: Listener::bind("app", listen.app, backlog)?,
+            api: Listener::bind("api", listen.api, backlog)?,
+            admin: Listener::bind("admin", listen.admin, backlog)?,
+        })
+    }
+
+    fn serve(
+        self,
+        settings: &Settings,
+        parts: &Parts,
+        page: Option<Arc<Page>>,
+        stop: &CancellationToken,
+    ) {
+        let sockets = Arc::new(Semaphore::new(parts.max_connections + SPARE_SOCKETS));
+        let operators = Arc::new(Semaphore::new(SPARE_SOCKETS));
+        let faces = [
+            (self.app, Face::App, sockets.clone(), page),
+            (self.api, Face::Api, sockets, None),
+            (self.admin, Face::Admin, operators, None),
+        ];
+        for (listener, face, permits, page) in faces {
+            let within = settings.websocket.handshake_timeout;
+            let (upgrader, health) = (parts.upgrader.clone(), parts.health.clone());
+            let service = Service::new(face, upgrader, health, page, within);
+            let serve = move |stream, peer| service.clone().serve(stream, peer);
+            let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
+            parts.tasks.spawn("listener", accept);
+        }
+    }
+}
+
+fn announce(
+    settings: &Settings,
+    parts: &Parts,
+    identity: &Identity,
+    app: SocketAddr,
+    api: SocketAddr,
+) {
+    let fleet = if settings.redis.url.is_some() { "in a fleet" } else { "alone" };
+    info!(
+        message_id = events::READY,
+        instance.id = %identity.instance_id,
+        "ready: instance {} serves app on {app} and api on {api}, {fleet}, for up to {} connections",
+        identity.instance_id,
+        parts.max_connections
+    );
+    notify::ready(&format!("serving app on {app} and api on {api}"));
+    let hub = parts.hub.clone();
+    let stop = parts.background.clone();
+    parts.tasks.spawn("status", async move {
+        while timeout(STATUS_PERIOD, stop.cancelled()).await.is_err() {
+            notify::status(&format!("serving {} connections", hub.len()));
+        }
+    });
+}
+
+async fn reload(directory: &dyn Directory) {
+    match directory.reload().await {
+        Ok(()) => info!("reloaded the users; other settings need a restart"),
+        Err(error) => error!("the users are not reloaded, the old ones stay: {error}"),
+    }
+}
+
+/// Sends everyone away, then lets the background say its last words and end.
+async fn drain(
+    settings: &Settings,
+    parts: &Parts,
+    background: &CancellationToken,
+) -> Result<(), DaemonError> {
+    let (start, bound) = (Instant::now(), settings.drain.stop_timeout);
+    notify::stopping(&format!("draining {} connections", parts.hub.len()));
+    notify::extend_timeout(bound + LAST_WORDS * 2);
+    let total = parts.hub.len();
+    while !parts.hub.is_empty() && start.elapsed() < bound {
+        // Again each time: a handshake that was under way may have added one.
+        parts.hub.close_all(Close::GoingAway);
+        sleep(DRAIN_LOOK).await;
+    }
+    info!(
+        message_id = events::DRAINED,
+        duration_ms = start.elapsed().as_millis() as u64,
+        "drained: {} of {total} connections closed in {:.1} s",
+        total.saturating_sub(parts.hub.len()),
+        start.elapsed().as_secs_f64()
+    );
+    background.cancel();
+    let left = bound.saturating_sub(start.elapsed()) + LAST_WORDS;
+    Ok(parts.tasks.finish(left).await?)
+}
+
+#[cfg(feature = "aws")]
+fn report_own_instance(identity: &Identity, tasks: &Tasks) {
+    if identity.ec2_id.is_none() {
+        return;
+    }
+    let identity = identity.clone();
+    tasks.spawn("ec2", async move {
+        let ec2 = crate::fleet::ec2::aws::AwsEc2::new(identity.region.as_deref()).await;
+        crate::fleet::ec2::report_own(&ec2, &identity).await;
+    });
+}
+
+#[cfg(not(feature = "aws"))]
+fn report_own_instance(_: &Identity, _: &Tasks) {}

@@ -73,7 +73,11 @@ impl Default for Hub {
 impl Hub {
     /// Adds a connection; from now on what comes for its user waits in its outbox.
     pub fn insert(&self, connection: Arc<Connection>) {
-        self.shard(connection.user()).entry(connection.user()).or_default().connections.push(connection);
+        self.shard(connection.user())
+            .entry(connection.user())
+            .or_default()
+            .connections
+            .push(connection);
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `wsfleetd` binary: everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wsfleetd::cli::main()
+}

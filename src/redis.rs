@@ -185,7 +185,8 @@ fn client(info: ConnectionInfo, ca_pem: Option<Vec<u8>>) -> redis::RedisResult<C
 
 fn connection_info(config: &Config) -> redis::RedisResult<ConnectionInfo> {
     let info = config.url.expose_secret().into_connection_info()?;
-    let mut login = info.redis_settings().clone().set_lib_name("wsfleetd", env!("CARGO_PKG_VERSION"));
+    let mut login =
+        info.redis_settings().clone().set_lib_name("wsfleetd", env!("CARGO_PKG_VERSION"));
     if !config.username.is_empty() {
         login = login.set_username(&config.username);
     }

@@ -249,11 +249,8 @@ impl Router {
         let me = self.shared.epoch.get();
         let mut named = vec![owner];
         named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
-        let lanes: Route = missing
-            .iter()
-            .filter(|epoch| **epoch != me)
-            .map(|epoch| relay.lane(*epoch))
-            .collect();
+        let lanes: Route =
+            missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
         self.learn(user, &named);
         if missing.contains(&me) {
             let delivery = Delivery { mid: Some(mid), text: payload.clone() };

@@ -314,7 +314,8 @@ pub trait Store: Send + Sync {
     async fn kill(&self, epoch: Epoch, counter: u64) -> Result<bool, StoreError>;
 
     /// Registers one connection and reads what was held, in one step.
-    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32) -> Result<Claimed, StoreError>;
+    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32)
+    -> Result<Claimed, StoreError>;
 
     /// Registers connections of one partition again; answers in their order.
     async fn assert(

@@ -121,7 +121,7 @@ impl Output {
             LogTarget::Json => Self::json(),
             LogTarget::Text => Self::text(),
             // Without its socket the journal still gets standard error.
-            LogTarget::Auto if stderr_is_the_journal() => Self::journald().or_else(|e| match e {
+            LogTarget::Auto if is_under_journald() => Self::journald().or_else(|e| match e {
                 TelemetryError::Journald(_) => Self::text(),
                 other => Err(other),
             }),
@@ -171,7 +171,7 @@ fn colours() -> bool {
 }
 
 /// Whether standard error is the stream systemd connected to the journal.
-fn stderr_is_the_journal() -> bool {
+pub fn is_under_journald() -> bool {
     let Ok(stream) = env::var("JOURNAL_STREAM") else { return false };
     stderr_identity().is_ok_and(|identity| identity == stream)
 }

@@ -100,7 +100,11 @@ impl Upgrader {
     }
 
     /// Answers a request that wants to be a WebSocket, and starts its session.
-    pub async fn upgrade(&self, mut request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    pub async fn upgrade(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Response<Full<Bytes>> {
         let (number, id) = self.shared.ids.issue();
         let on_upgrade = hyper::upgrade::on(&mut request);
         let handshake = match Handshake::read(&request, peer) {

@@ -312,8 +312,12 @@ impl Membership {
 
     fn judge(&mut self) {
         let limit = self.config.suspect_rounds;
-        let suspects: Vec<_> =
-            self.peers.iter().filter(|(_, peer)| peer.unchanged >= limit).map(|(e, p)| (*e, p.counter)).collect();
+        let suspects: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.unchanged >= limit)
+            .map(|(e, p)| (*e, p.counter))
+            .collect();
         if suspects.is_empty() {
             self.mass_since = None;
             return;

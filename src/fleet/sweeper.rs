@@ -68,13 +68,14 @@ impl Sweeper {
 
     /// Registers every connection again: what was said while nobody listened is learnt anew.
     pub fn assert_all(&self, epoch: Epoch) {
-        self.assert(epoch, self.work.hub.select(|_| true));
+        self.assert(epoch, self.work.hub.select(Connection::may_be_asserted));
     }
 
     /// Registers those that this epoch has not registered yet.
     pub fn assert_unknown(&self, epoch: Epoch) {
         let unknown = |connection: &Connection| {
-            connection.registration().is_none_or(|known| known.epoch != epoch)
+            connection.may_be_asserted()
+                && connection.registration().is_none_or(|known| known.epoch != epoch)
         };
         self.assert(epoch, self.work.hub.select(unknown));
     }
@@ -167,7 +168,7 @@ impl Work {
         match answer {
             Claimed::Registered { tag, siblings, more_held, .. } => {
                 self.registrar.note(connection, &tag, &siblings);
-                if more_held {
+                if !self.registrar.undo_if_leaving(connection).await && more_held {
                     self.fetch_held(epoch, connection).await;
                 }
             }
@@ -195,8 +196,9 @@ impl Work {
             connection.user().partition(self.store.partitions()) == partition
                 && connection.registration().is_some_and(|known| known.epoch == epoch)
         });
-        let unlisted: Vec<_> =
-            here.iter().filter(|one| !listed.contains(&one.user())).cloned().collect();
+        let is_unlisted =
+            |one: &&Arc<Connection>| one.may_be_asserted() && !listed.contains(&one.user());
+        let unlisted: Vec<_> = here.iter().filter(is_unlisted).cloned().collect();
         for batch in unlisted.chunks(BATCH) {
             self.assert_batch(epoch, partition, batch).await;
         }

@@ -1,6 +1,9 @@
 //! A connection's identity and the ways to reach its session.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::Outbox;
 use crate::ids::{ConnectionId, Epoch, UserHash};
@@ -22,13 +25,15 @@ pub struct Connection {
     outbox: Outbox,
     /// `None` until the store has answered; a std lock, never held across an await.
     registration: Mutex<Option<Registration>>,
+    /// Set while its first claim is on its way: nobody else may claim it meanwhile.
+    is_claiming: AtomicBool,
 }
 
 impl Connection {
     /// One that is not known to the fleet yet, with room for `outbox_bytes` of unread messages.
     pub fn new(id: ConnectionId, number: u64, user: UserHash, outbox_bytes: usize) -> Self {
-        let registration = Mutex::new(None);
-        Self { id, number, user, outbox: Outbox::new(outbox_bytes), registration }
+        let (registration, is_claiming) = (Mutex::new(None), AtomicBool::new(true));
+        Self { id, number, user, outbox: Outbox::new(outbox_bytes), registration, is_claiming }
     }
 
     /// Its public id.
@@ -65,5 +70,15 @@ impl Connection {
     /// Notes the store's answer.
     pub fn register(&self, registration: Registration) {
         *self.registration.lock().unwrap_or_else(PoisonError::into_inner) = Some(registration);
+    }
+
+    /// Its first claim has been answered, or given up.
+    pub fn end_claim(&self) {
+        self.is_claiming.store(false, Ordering::Release);
+    }
+
+    /// Whether it may be registered again by others than its own session.
+    pub fn may_be_asserted(&self) -> bool {
+        !self.is_claiming.load(Ordering::Acquire) && !self.outbox.is_leaving()
     }
 }

@@ -107,6 +107,11 @@ impl Outbox {
         self.lock().order
     }
 
+    /// Whether its session lets the connection go.
+    pub fn is_leaving(&self) -> bool {
+        self.lock().leaving
+    }
+
     /// Moves what is waiting into `into`, and arranges that `session` is woken by more, or by an
     /// order to close.
     pub fn take(&self, into: &mut VecDeque<Delivery>, session: &Waker) {

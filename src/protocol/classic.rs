@@ -50,9 +50,7 @@ impl Fault {
 
 /// API Gateway's error object: a space after `"message":` and none after the other colons.
 pub fn error_frame(message: &str, connection: ConnectionId, request: ConnectionId) -> String {
-    format!(
-        r#"{{"message": "{message}", "connectionId":"{connection}", "requestId":"{request}"}}"#
-    )
+    format!(r#"{{"message": "{message}", "connectionId":"{connection}", "requestId":"{request}"}}"#)
 }
 
 /// Reads one text frame.
@@ -177,7 +175,8 @@ mod tests {
 
     #[test]
     fn members_may_stand_anywhere_and_repeat() {
-        let frame = r#"{"x":[{}],"message":1,"to":"a","\u0061ction":"send","message":2.50,"\ud800":1}"#;
+        let frame =
+            r#"{"x":[{}],"message":1,"to":"a","\u0061ction":"send","message":2.50,"\ud800":1}"#;
         assert_eq!(sent(frame), ("a".into(), "2.5".into()));
         assert_eq!(sent(r#"{"action":"send","to":"Z\u00fc\"","message":null}"#).0, "Zü\"");
     }
@@ -185,7 +184,15 @@ mod tests {
     #[test]
     fn frames_no_route_takes_are_forbidden() {
         for frame in [
-            "", "hello", "[]", "\"send\"", "1", "null", "{", r#"{"action":"send"} x"#, "{}",
+            "",
+            "hello",
+            "[]",
+            "\"send\"",
+            "1",
+            "null",
+            "{",
+            r#"{"action":"send"} x"#,
+            "{}",
             r#"{"action":"sendmessage","to":"a","message":1}"#,
             r#"{"action":["send"],"to":"a","message":1}"#,
             r#"{"action":"SEND","to":"a","message":1}"#,
@@ -216,7 +223,8 @@ mod tests {
     #[test]
     fn error_frames_have_api_gateways_odd_spacing() {
         let id = IdSource::new(Origin::random()).issue().1;
-        let want = format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":"{id}"}}"#);
+        let want =
+            format!(r#"{{"message": "Forbidden", "connectionId":"{id}", "requestId":"{id}"}}"#);
         assert_eq!(error_frame(Fault::Forbidden.text(), id, id), want);
     }
 }

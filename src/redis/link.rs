@@ -58,7 +58,11 @@ struct Dialled {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, connect_timeout: Duration, command_timeout: Duration) -> Self {
+    pub(super) fn new(
+        client: Client,
+        connect_timeout: Duration,
+        command_timeout: Duration,
+    ) -> Self {
         let shared = Shared {
             client,
             connect_timeout,
@@ -94,7 +98,10 @@ impl Link {
         answer
     }
 
-    pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Fault> {
+    pub(super) async fn pipeline<T: FromRedisValue>(
+        &self,
+        commands: &Pipeline,
+    ) -> Result<T, Fault> {
         let (mut connection, generation) = self.current()?;
         let answer = commands.query_async(&mut connection).await;
         answer.map_err(|error| {
@@ -169,8 +176,12 @@ impl Link {
             self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
         if let Some(id) = late {
             // Gone already, or not allowed by the ACL: then its socket's death must do.
-            let kill: Result<Value, _> =
-                redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id).query_async(&mut connection).await;
+            let kill: Result<Value, _> = redis::cmd("CLIENT")
+                .arg("KILL")
+                .arg("ID")
+                .arg(id)
+                .query_async(&mut connection)
+                .await;
             drop(kill);
         }
         require_primary(&mut connection).await?;

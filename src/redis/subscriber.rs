@@ -139,7 +139,8 @@ fn tls_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, RedisError> {
     match ca_pem {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|_| client_error("redis.ca_file is no PEM"))?;
+                let certificate =
+                    certificate.map_err(|_| client_error("redis.ca_file is no PEM"))?;
                 roots
                     .add(certificate)
                     .map_err(|_| client_error("redis.ca_file holds a bad certificate"))?;

@@ -154,9 +154,9 @@ impl Relay {
     /// not close the new one.
     fn displace(&self, user: crate::ids::UserHash, device: &str, tag: &str) {
         for connection in self.shared.hub.of_user(user) {
-            let known = connection.registration().map(|r| {
-                format!("@{}.{}.{}", r.epoch, connection.number(), r.since)
-            });
+            let known = connection
+                .registration()
+                .map(|r| format!("@{}.{}.{}", r.epoch, connection.number(), r.since));
             if connection.device() == device && known.as_deref() == Some(tag) {
                 tracing::info!(
                     conn.id = %connection.id(),

@@ -94,13 +94,11 @@ impl Registrar {
     /// Puts a connection into the hub and makes it known to the fleet.
     pub async fn claim(&self, connection: Arc<Connection>) -> Result<Claimed, LimitReached> {
         self.shared.router.hub().insert(connection.clone());
-        let mut claimed = Claimed {
-            registrar: self.clone(),
-            connection,
-            held: Vec::new(),
-            is_released: false,
-        };
-        claimed.held = self.register(&claimed.connection).await?;
+        let mut claimed =
+            Claimed { registrar: self.clone(), connection, held: Vec::new(), is_released: false };
+        let registered = self.register(&claimed.connection).await;
+        claimed.connection.end_claim();
+        claimed.held = registered?;
         Ok(claimed)
     }
 
@@ -119,6 +117,15 @@ impl Registrar {
         for sibling in siblings.iter().filter(|epoch| self.shared.view.lives(**epoch)) {
             self.shared.router.hub().add_sibling(connection.user(), *sibling);
         }
+    }
+
+    /// Takes back what was registered for a connection that was leaving meanwhile; whether it was.
+    pub async fn undo_if_leaving(&self, connection: &Connection) -> bool {
+        let is_leaving = connection.outbox().is_leaving();
+        if is_leaving {
+            self.disconnect(connection, Vec::new()).await;
+        }
+        is_leaving
     }
 
     /// Whether connections may be unknown to the fleet; asking clears it.
@@ -198,10 +205,12 @@ impl Registrar {
     }
 
     async fn disconnect(&self, connection: &Connection, unwritten: Vec<Delivery>) {
-        let fits = |delivery: &Delivery| delivery.text.len() <= self.shared.config.max_stored_message;
-        let named = unwritten.into_iter().filter(fits).map(|delivery| {
-            (delivery.mid.unwrap_or_else(MessageId::random), delivery.text)
-        });
+        let fits =
+            |delivery: &Delivery| delivery.text.len() <= self.shared.config.max_stored_message;
+        let named = unwritten
+            .into_iter()
+            .filter(fits)
+            .map(|delivery| (delivery.mid.unwrap_or_else(MessageId::random), delivery.text));
         let Some(registration) = connection.registration() else {
             // Never registered: a late answer to the claim is undone by the sweep.
             self.set_unsettled();
@@ -257,7 +266,8 @@ impl Drop for Claimed {
             return;
         }
         let (registrar, connection) = (self.registrar.clone(), self.connection.clone());
-        let held = self.take_held().into_iter().map(|held| Delivery::unnamed(held.payload)).collect();
+        let held =
+            self.take_held().into_iter().map(|held| Delivery::unnamed(held.payload)).collect();
         self.registrar.shared.tasks.spawn("release", async move {
             registrar.release(&connection, held).await;
         });

@@ -194,7 +194,12 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32) -> Result<Claimed, StoreError> {
+    async fn connect(
+        &self,
+        epoch: Epoch,
+        claim: &Claim,
+        limit: u32,
+    ) -> Result<Claimed, StoreError> {
         let mut state = self.state();
         let mut claimed = state.claim(epoch, claim, limit);
         if let Claimed::Registered { held, .. } = &mut claimed {
@@ -215,7 +220,8 @@ impl Store for MemoryStore {
         for claim in claims {
             let mut claimed = state.claim(epoch, claim, limit);
             if let Claimed::Registered { more_held, .. } = &mut claimed {
-                *more_held = state.users.get(&claim.user).is_some_and(|u| u.live_marker().is_some());
+                *more_held =
+                    state.users.get(&claim.user).is_some_and(|u| u.live_marker().is_some());
             }
             answers.push(claimed);
         }

@@ -129,9 +129,9 @@ impl Store for SharedState {
             return Ok(Beat::Fenced);
         }
         let flat: Vec<String> = value(answer.get(1))?;
-        let counters = flat.chunks_exact(2).filter_map(|pair| {
-            Some((Epoch::parse(pair[0].as_bytes())?, pair[1].parse().ok()?))
-        });
+        let counters = flat
+            .chunks_exact(2)
+            .filter_map(|pair| Some((Epoch::parse(pair[0].as_bytes())?, pair[1].parse().ok()?)));
         Ok(Beat::Alive { counters: counters.collect(), dead: epochs(value(answer.get(2))?) })
     }
 
@@ -147,7 +147,12 @@ impl Store for SharedState {
         Ok(status(&self.member(&args).await?)? == "OK")
     }
 
-    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32) -> Result<Claimed, StoreError> {
+    async fn connect(
+        &self,
+        epoch: Epoch,
+        claim: &Claim,
+        limit: u32,
+    ) -> Result<Claimed, StoreError> {
         let at = self.redis.keys();
         let partition = claim.user.partition(at.partitions());
         let keys = [
@@ -159,16 +164,10 @@ impl Store for SharedState {
         ];
         let (number, since) = (claim.number.to_string(), since(claim));
         let (limit, channel) = (limit.to_string(), at.channel_prefix());
-        let args = [
-            claim.user.as_str(),
-            epoch.as_str(),
-            &number,
-            &claim.device,
-            &since,
-            &limit,
-            &channel,
-        ];
-        let answer = self.redis.call(&self.scripts.connect, &keys, &args.map(str::as_bytes)).await?;
+        let args =
+            [claim.user.as_str(), epoch.as_str(), &number, &claim.device, &since, &limit, &channel];
+        let answer =
+            self.redis.call(&self.scripts.connect, &keys, &args.map(str::as_bytes)).await?;
         let answer = list(answer)?;
         let mut claimed = claimed(&answer)?;
         if let Claimed::Registered { held, .. } = &mut claimed {

@@ -79,9 +79,7 @@ impl Refusal {
     /// What else the client is told.
     pub fn headers(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Version => {
-                Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")))
-            }
+            Self::Version => Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
             Self::Full | Self::DirectoryAway => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
             Self::NoCredential | Self::BadCredential(_) => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))

@@ -99,7 +99,8 @@ impl fmt::Debug for TokenVerifier {
 pub fn issue(key: &[u8], user: &UserId, lifetime: Duration) -> Option<String> {
     let expires = clock::micros() / 1_000_000 + lifetime.as_secs();
     let claims = Claims { sub: user.to_string(), exp: expires };
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key)).ok()
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(key))
+        .ok()
 }
 
 fn bearer<'a>(handshake: &Handshake<'a>) -> Option<&'a str> {
@@ -153,7 +154,8 @@ mod tests {
     }
 
     fn signed(claims: &serde_json::Value, algorithm: Algorithm, key: &[u8]) -> String {
-        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).unwrap()
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key))
+            .unwrap()
     }
 
     fn in_an_hour() -> u64 {
@@ -175,12 +177,38 @@ mod tests {
     fn bad_tokens_are_refused_each_for_its_reason() {
         let now = in_an_hour() - 3600;
         let cases = [
-            (signed(&serde_json::json!({"sub":"Sid","exp":now - 60}), Algorithm::HS256, KEY), "the token has expired"),
-            (signed(&serde_json::json!({"sub":"Sid","exp":now + 60,"nbf":now + 50}), Algorithm::HS256, KEY), "the token is not valid yet"),
-            (signed(&serde_json::json!({"sub":"Sid","exp":now + 60}), Algorithm::HS256, b"another key"), "the token's signature is wrong"),
-            (signed(&serde_json::json!({"sub":"Sid","exp":now + 60}), Algorithm::HS512, KEY), "the token's algorithm is not HS256"),
-            (signed(&serde_json::json!({"sub":"Sid"}), Algorithm::HS256, KEY), "the token cannot be read"),
-            ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJTaWQiLCJleHAiOjk5OTk5OTk5OTl9.".into(), "the token cannot be read"),
+            (
+                signed(&serde_json::json!({"sub":"Sid","exp":now - 60}), Algorithm::HS256, KEY),
+                "the token has expired",
+            ),
+            (
+                signed(
+                    &serde_json::json!({"sub":"Sid","exp":now + 60,"nbf":now + 50}),
+                    Algorithm::HS256,
+                    KEY,
+                ),
+                "the token is not valid yet",
+            ),
+            (
+                signed(
+                    &serde_json::json!({"sub":"Sid","exp":now + 60}),
+                    Algorithm::HS256,
+                    b"another key",
+                ),
+                "the token's signature is wrong",
+            ),
+            (
+                signed(&serde_json::json!({"sub":"Sid","exp":now + 60}), Algorithm::HS512, KEY),
+                "the token's algorithm is not HS256",
+            ),
+            (
+                signed(&serde_json::json!({"sub":"Sid"}), Algorithm::HS256, KEY),
+                "the token cannot be read",
+            ),
+            (
+                "eyJhbGciOiJub25lIn0.eyJzdWIiOiJTaWQiLCJleHAiOjk5OTk5OTk5OTl9.".into(),
+                "the token cannot be read",
+            ),
             ("garbage".into(), "the token cannot be read"),
         ];
         for (token, reason) in cases {
@@ -218,7 +246,10 @@ mod tests {
         let token = issue(KEY, &UserId::parse("Sid").unwrap(), Duration::from_secs(60)).unwrap();
         let plain = || Request::get("/ws");
         assert_eq!(find(&config(), plain()), None);
-        assert_eq!(find(&config(), plain().header("Authorization", format!("bearer {token}"))), Some(true));
+        assert_eq!(
+            find(&config(), plain().header("Authorization", format!("bearer {token}"))),
+            Some(true)
+        );
         let offered = format!("fleet.v1, bearer.{token}");
         assert_eq!(find(&config(), plain().header("Sec-WebSocket-Protocol", offered)), Some(true));
         let in_query = || Request::get(format!("/ws?a=b&token={token}"));

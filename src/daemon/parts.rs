@@ -1,0 +1,358 @@
+//! Builds the modules from the settings and starts those that run in the background.
+//!
+//! A module never reads another's settings: here is the one table of who gets what.
+
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    DaemonError,
+    checks::{DirectoryCheck, LeaseCheck, RedisCheck},
+    token_key,
+};
+use crate::{
+    config::settings::{AuthMode, ClassicDelivery, Settings},
+    fleet::{
+        identity::Identity,
+        membership::{self, Membership, Mismatch},
+    },
+    http::{Check, Health},
+    hub::Hub,
+    ids::{CurrentEpoch, IdSource, Origin, UserHasher},
+    lifecycle::{Hearts, Tasks},
+    redis::{self, Redis},
+    relay::Relay,
+    router::{self, Router},
+    session::{self, Registrar},
+    store::{HoldPolicy, SharedStore, View, memory::MemoryStore, shared::SharedState},
+    telemetry::events,
+    upgrade::{
+        self, Upgrader,
+        auth::{Authenticator, Mode, TokenConfig, TokenVerifier},
+    },
+    users::Directory,
+};
+
+/// Descriptors for everything that is no client: Redis, PostgreSQL, listeners, files.
+const SPARE_DESCRIPTORS: usize = 512;
+
+/// The lease is renewed every second and a half; a heart that is silent for this many times that
+/// is stuck.
+const FLEET_HEART_BEATS: u32 = 20;
+
+/// What the daemon holds on to.
+pub struct Parts {
+    /// The connections here.
+    pub hub: Hub,
+    /// The handshake.
+    pub upgrader: Upgrader,
+    /// What `/readyz` asks.
+    pub health: Health,
+    /// Who may connect.
+    pub directory: Arc<dyn Directory>,
+    /// All work that must end before the process does.
+    pub tasks: Tasks,
+    /// Ends what runs in the background.
+    pub background: CancellationToken,
+    /// `limits.max_connections`, resolved.
+    pub max_connections: usize,
+    /// The demo signs its page's tokens with it; empty without mode `token`.
+    pub token_key: Vec<u8>,
+}
+
+/// What all of these share.
+struct Ground<'a> {
+    settings: &'a Settings,
+    hub: Hub,
+    view: View,
+    epoch: CurrentEpoch,
+    tasks: Tasks,
+    background: CancellationToken,
+    hasher: UserHasher,
+    secret: Vec<u8>,
+}
+
+impl Parts {
+    /// Builds everything; what is fatal later comes through the receiver.
+    pub fn build(
+        settings: &Settings,
+        identity: &Identity,
+        api: SocketAddr,
+        directory: Arc<dyn Directory>,
+        hearts: &Hearts,
+        background: &CancellationToken,
+    ) -> Result<(Self, mpsc::Receiver<Mismatch>), DaemonError> {
+        let ground = Ground::new(settings, background)?;
+        let ids = Arc::new(IdSource::new(Origin::random()));
+        let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
+        let (fatal, fatalities) = mpsc::channel(1);
+        let (router, registrar) = match ground.redis()? {
+            Some(redis) => {
+                checks.push(Box::new(RedisCheck(redis.link().clone())));
+                let fleet = ground.join(redis, identity, api, ids.origin(), hearts, fatal);
+                checks.push(Box::new(LeaseCheck(fleet.lease)));
+                (fleet.router, fleet.registrar)
+            }
+            None => ground.alone(),
+        };
+        let (auth, token_key) = authenticator(settings)?;
+        let max_connections = max_connections(settings);
+        let config = upgrade_config(settings, max_connections);
+        let tasks = ground.tasks.clone();
+        let upgrader =
+            Upgrader::new(config, auth, directory.clone(), registrar, router, ids, tasks.clone());
+        let parts = Self {
+            hub: ground.hub,
+            upgrader,
+            health: Health::new(checks),
+            directory,
+            tasks,
+            background: background.clone(),
+            max_connections,
+            token_key,
+        };
+        Ok((parts, fatalities))
+    }
+}
+
+/// What joining a fleet gives.
+struct Fleet {
+    router: Router,
+    registrar: Registrar,
+    lease: membership::Lease,
+}
+
+impl<'a> Ground<'a> {
+    fn new(settings: &'a Settings, background: &CancellationToken) -> Result<Self, DaemonError> {
+        let secret = match &settings.fleet.secret_file {
+            Some(file) => read("fleet.secret_file", file)?,
+            None => settings.redis.prefix.clone().into_bytes(),
+        };
+        Ok(Self {
+            settings,
+            hub: Hub::default(),
+            view: View::default(),
+            epoch: CurrentEpoch::default(),
+            tasks: Tasks::new(),
+            background: background.clone(),
+            hasher: UserHasher::new(&secret),
+            secret,
+        })
+    }
+
+    fn redis(&self) -> Result<Option<Redis>, DaemonError> {
+        let settings = &self.settings.redis;
+        let Some(url) = settings.url.clone() else { return Ok(None) };
+        let password = match &settings.password_file {
+            Some(file) => Some(read_secret("redis.password_file", file)?),
+            None => None,
+        };
+        let ca_pem =
+            settings.ca_file.as_deref().map(|file| read("redis.ca_file", file)).transpose()?;
+        let config = redis::Config {
+            url,
+            username: settings.username.clone(),
+            password,
+            ca_pem,
+            prefix: settings.prefix.clone(),
+            partitions: self.settings.fleet.partitions,
+            connect_timeout: settings.connect_timeout,
+            command_timeout: settings.command_timeout,
+            pool_size: settings.pool_size,
+        };
+        let redis = Redis::new(config).map_err(|error| DaemonError::Setting(error.to_string()))?;
+        Ok(Some(redis))
+    }
+
+    fn alone(&self) -> (Router, Registrar) {
+        let store: SharedStore = Arc::new(MemoryStore::new(self.hold_policy()));
+        self.connect(store, None)
+    }
+
+    fn join(
+        &self,
+        redis: Redis,
+        identity: &Identity,
+        api: SocketAddr,
+        origin: Origin,
+        hearts: &Hearts,
+        fatal: mpsc::Sender<Mismatch>,
+    ) -> Fleet {
+        let store: SharedStore = Arc::new(SharedState::new(redis.clone(), &self.hold_policy()));
+        let (relay, returned) = Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone());
+        let (router, registrar) = self.connect(store.clone(), Some(relay.clone()));
+        let parts = membership::Parts {
+            store,
+            relay: relay.clone(),
+            hub: self.hub.clone(),
+            registrar: registrar.clone(),
+            view: self.view.clone(),
+            epoch: self.epoch.clone(),
+            origin,
+            link: redis.link().watch(),
+            tasks: self.tasks.clone(),
+        };
+        let membership = Membership::new(self.membership_config(identity, api), parts);
+        let lease = membership.lease();
+        let limit = self.settings.fleet.heartbeat * FLEET_HEART_BEATS
+            + self.settings.redis.command_timeout * 4;
+        let heart = hearts.register("fleet", limit);
+        let member = membership.run(self.background.clone(), heart);
+        // Redis and the relay go on until membership has left.
+        let (left, tasks) = (CancellationToken::new(), &self.tasks);
+        let guard = left.clone().drop_guard();
+        tasks.spawn("membership", async move {
+            if let Err(mismatch) = member.await {
+                // The daemon waits for this, or has begun to stop: then nobody needs to know.
+                let _ = fatal.send(mismatch).await;
+            }
+            drop(guard);
+        });
+        let hot = redis.clone();
+        let stop = left.clone();
+        tasks.spawn("redis", async move { hot.run(stop).await });
+        let (reader, stop) = (relay.clone(), left.clone());
+        tasks.spawn("relay reader", async move { reader.read(stop).await });
+        let (writer, stop) = (relay, left.clone());
+        tasks.spawn("relay writer", async move { writer.write(stop).await });
+        let returns = router.clone();
+        tasks.spawn("returns", async move { returns.run(returned, left).await });
+        Fleet { router, registrar, lease }
+    }
+
+    fn connect(&self, store: SharedStore, relay: Option<Relay>) -> (Router, Registrar) {
+        let delivery = &self.settings.delivery;
+        let config = router::Config {
+            hold: delivery.classic == ClassicDelivery::Handover,
+            max_stored_message: delivery.max_stored_message,
+        };
+        let router = Router::new(
+            config,
+            self.hub.clone(),
+            store.clone(),
+            self.view.clone(),
+            relay,
+            self.hasher.clone(),
+            self.epoch.clone(),
+        );
+        let config = session::ClaimConfig {
+            connections_per_user: self.settings.limits.connections_per_user,
+            max_stored_message: delivery.max_stored_message,
+        };
+        let (view, epoch) = (self.view.clone(), self.epoch.clone());
+        let tasks = self.tasks.clone();
+        let registrar = Registrar::new(config, store, router.clone(), view, epoch, tasks);
+        (router, registrar)
+    }
+
+    fn hold_policy(&self) -> HoldPolicy {
+        let delivery = &self.settings.delivery;
+        let holds = delivery.classic == ClassicDelivery::Handover;
+        HoldPolicy {
+            window: holds.then_some(delivery.handover_window),
+            ttl: delivery.mailbox_ttl,
+            entries: delivery.mailbox_entries,
+            bytes: delivery.mailbox_bytes,
+        }
+    }
+
+    fn membership_config(&self, identity: &Identity, api: SocketAddr) -> membership::Config {
+        let fleet = &self.settings.fleet;
+        let host = identity.private_ip.unwrap_or(api.ip());
+        membership::Config {
+            heartbeat: fleet.heartbeat,
+            suspect_rounds: fleet.suspect_rounds,
+            lease: fleet.lease,
+            assert_rate: fleet.assert_rate,
+            connections_per_user: self.settings.limits.connections_per_user,
+            instance: identity.instance_id.clone(),
+            zone: identity.zone.clone(),
+            address: SocketAddr::new(host, api.port()).to_string(),
+            secret_check: UserHasher::new(&self.secret).check_value(),
+        }
+    }
+}
+
+fn upgrade_config(settings: &Settings, max_connections: usize) -> upgrade::Config {
+    let websocket = &settings.websocket;
+    let trimmed = |path: &String| path.strip_suffix('/').unwrap_or(path).to_owned();
+    upgrade::Config {
+        paths: websocket.paths.iter().map(trimmed).collect(),
+        allowed_origins: websocket.allowed_origins.clone(),
+        max_connections,
+        outbox_bytes: settings.limits.outbox_bytes,
+        session: session::Config {
+            wire: session::WireConfig {
+                max_message: websocket.max_message,
+                max_frame: websocket.max_frame,
+                read_buffer: websocket.read_buffer,
+            },
+            keepalive: session::KeepaliveConfig {
+                ping_interval: websocket.ping_interval,
+                idle_timeout: websocket.idle_timeout,
+                max_lifetime: websocket.max_lifetime,
+            },
+        },
+    }
+}
+
+fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), DaemonError> {
+    let auth = &settings.auth;
+    let (mut modes, mut token_key) = (Vec::new(), Vec::new());
+    for mode in &auth.modes {
+        modes.push(match mode {
+            AuthMode::Header => {
+                Mode::Header { trusted_proxies: auth.header_trusted_proxies.clone() }
+            }
+            AuthMode::Token => {
+                let key = token_key::load(settings)?;
+                token_key = key.expose_secret().to_vec();
+                let config = TokenConfig {
+                    key,
+                    allow_query: auth.token_allow_query,
+                    audience: auth.token_audience.clone(),
+                    issuer: auth.token_issuer.clone(),
+                    leeway: auth.token_leeway,
+                };
+                let verifier = TokenVerifier::new(&config);
+                Mode::Token(verifier.map_err(|error| DaemonError::Setting(error.to_string()))?)
+            }
+        });
+    }
+    Ok((Authenticator::new(modes), token_key))
+}
+
+fn max_connections(settings: &Settings) -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let descriptors = descriptors.map_or(usize::MAX >> 8, |limit| limit as usize);
+    let possible = descriptors.saturating_sub(SPARE_DESCRIPTORS).max(1);
+    match settings.limits.max_connections {
+        0 => possible.min(tokio::sync::Semaphore::MAX_PERMITS >> 1),
+        wanted => {
+            if wanted > possible {
+                warn!(
+                    message_id = events::DESCRIPTORS_LOW,
+                    "limits.max_connections = {wanted} needs {} descriptors, and the limit is {descriptors}; raise LimitNOFILE",
+                    wanted + SPARE_DESCRIPTORS
+                );
+            }
+            wanted
+        }
+    }
+}
+
+fn read(key: &str, file: &Path) -> Result<Vec<u8>, DaemonError> {
+    fs::read(file).map_err(|error| {
+        DaemonError::Setting(format!("{key}: cannot read {}: {error}", file.display()))
+    })
+}
+
+fn read_secret(key: &str, file: &Path) -> Result<SecretString, DaemonError> {
+    let text = String::from_utf8(read(key, file)?)
+        .map_err(|_| DaemonError::Setting(format!("{key}: {} is not text", file.display())))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
