@@ -87,7 +87,7 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     let output = Output::open(settings.log)?;
     let subscriber = tracing_subscriber::registry().with(filter).with(output.layer);
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
-    panics::install(output.flush.clone(), stderr_is_the_journal());
+    panics::install(output.flush.clone(), is_under_journald());
     Ok(Guard { filter: handle, flush: output.flush })
 }
 
