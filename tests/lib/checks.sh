@@ -16,7 +16,7 @@ check_licences() {
 # Known vulnerabilities come from a database on GitHub; without it there is nothing to check.
 check_advisories() {
     if ! timeout 50 cargo deny --locked fetch db >"$WORK/advisories" 2>&1; then
-        tail -n1 "$WORK/advisories"
+        grep --max-count=1 ERROR "$WORK/advisories" || true
         echo "The advisory database cannot be reached: known vulnerabilities were NOT looked for."
         return "$SKIPPED"
     fi
@@ -36,7 +36,7 @@ run_long_suites() {
 nextest() {
     local profile=$1 status=0 junit
     shift
-    junit=$CARGO_TARGET_DIR/nextest/$profile/junit.xml
+    junit=target/nextest/$profile/junit.xml # nextest keeps its reports in the clone
     rm -f "$junit"
     cargo nextest run --locked --profile "$profile" "${CARGO_FEATURES[@]}" "$@" || status=$?
     if [[ -e $junit ]]; then

@@ -19,6 +19,7 @@ install_for_quick() {
     install_debian "${QUICK_PACKAGES[@]}"
     install_cargo_tool cargo-nextest "$NEXTEST_VERSION" --no-default-features --features default-no-update
     install_cargo_tool cargo-deny "$CARGO_DENY_VERSION"
+    rm -rf "$TOOLS/build"
     install_wscat
 }
 
@@ -27,6 +28,7 @@ install_for_all() {
     install_debian "${ALL_PACKAGES[@]}"
     # Without its own lzma it uses the xz of the system, which is faster than an unoptimised one.
     install_cargo_tool cargo-deb "$CARGO_DEB_VERSION" --no-default-features --features debug-id
+    rm -rf "$TOOLS/build"
     install_moto
 }
 
@@ -76,7 +78,6 @@ install_cargo_tool() {
     CARGO_TARGET_DIR=$TOOLS/build CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_DEBUG=0 \
         CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
         cargo install --quiet --locked --force --root "$TOOLS" --version "$version" "$@" "$name"
-    rm -rf "$TOOLS/build"
 }
 
 # The client of the original application's transcript, with exactly the libraries it was locked to.
