@@ -7,11 +7,8 @@ TOOLS=$CACHE/tools
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
 mkdir -p "$TOOLS/bin" "$CARGO_TARGET_DIR"
 
-# Our pinned tools first, then cargo's, then the places that Debian keeps off a user's PATH.
-PATH=$TOOLS/bin:${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin
-for directory in /usr/lib/postgresql/*/bin; do
-    if [[ -d $directory ]]; then PATH=$PATH:$directory; fi
-done
+# Our pinned tools first, then cargo's, then the places that Debian 12 keeps off a user's PATH.
+PATH=$TOOLS/bin:${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin
 export PATH
 
 # The same words everywhere: sorting, months and messages of the tools.

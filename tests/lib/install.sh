@@ -97,10 +97,8 @@ install_wscat() {
 install_moto() {
     local at=$TOOLS/moto-$MOTO_VERSION
     if moto_server --help >/dev/null 2>&1; then return; fi
-    install_debian pip3:python3-pip
-    if ! dpkg-query --show python3-venv >/dev/null 2>&1; then
-        install_debian no-such-command:python3-venv
-    fi
+    # A library of Python, not a command: Debian packs it by itself.
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then install_debian ensurepip:python3-venv; fi
     rm -rf "$at"
     python3 -m venv "$at"
     "$at/bin/pip" install --quiet "moto[server]==$MOTO_VERSION"

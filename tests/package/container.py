@@ -1,4 +1,4 @@
-"""A Debian 12 under its own real systemd, thrown away when the test ends.
+"""A Debian under its own real systemd, thrown away when the test ends.
 
 systemd-nspawn boots a cached tree with a temporary layer above it, so every test starts from the
 same machine and none can spoil the next. It has a network of its own: no port of the host is
