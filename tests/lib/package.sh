@@ -34,7 +34,7 @@ make_tree() {
     if [[ -e $tree/etc/debian_version ]]; then return; fi
     # shellcheck disable=SC2016 # apt's own $(...)
     mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')
+        awk '$1 == "Debian" && $2 !~ /-/ && !found++ { print $3 }')
     as_root rm -rf "$tree" "$tree.new"
     as_root mmdebstrap --variant=minbase --include=systemd-sysv,dbus,procps \
         "$release" "$tree.new" "${mirror:-http://deb.debian.org/debian}"

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """The .deb on a real Debian under a real systemd: what an administrator does, and what they see.
 
     sudo tests/package/package_test.py TREE DEB [Class.test ...]
