@@ -15,7 +15,7 @@ use super::DaemonError;
 use crate::config::settings::Settings;
 
 /// Below the state directory.
-const FILE: &str = "token.key";
+const FILE: &str = "auth-secret";
 
 /// Random bytes of a key made here; printed as 64 characters.
 const KEY_BYTES: usize = 48;
@@ -37,7 +37,8 @@ pub fn load(settings: &Settings) -> Result<SecretSlice<u8>, DaemonError> {
 
 fn read(file: &Path) -> io::Result<SecretSlice<u8>> {
     let mut key = fs::read(file)?;
-    while key.last().is_some_and(u8::is_ascii_whitespace) {
+    // An editor's or a shell's doing; anything else belongs to the key.
+    if key.last() == Some(&b'\n') {
         key.pop();
     }
     Ok(key.into())

@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# The checks of the source, and the test suite.
+
+check_format() {
+    cargo fmt --check
+}
+
+check_lints() {
+    cargo clippy --locked --all-targets "${CARGO_FEATURES[@]}" -- --deny warnings
+}
+
+check_licences() {
+    cargo deny --locked check bans licenses sources
+}
+
+# Known vulnerabilities come from a database on GitHub; without it there is nothing to check.
+check_advisories() {
+    if ! timeout 50 cargo deny --locked fetch db >"$WORK/advisories" 2>&1; then
+        grep --max-count=1 ERROR "$WORK/advisories" || true
+        echo "The advisory database cannot be reached: known vulnerabilities were NOT looked for."
+        return "$SKIPPED"
+    fi
+    cargo deny --locked check --disable-fetch advisories
+}
+
+run_suite() {
+    nextest default
+}
+
+# The tests marked #[ignore = "long: ..."], which take minutes.
+run_long_suites() {
+    nextest long --run-ignored only
+}
+
+# nextest PROFILE [OPTION...]: counts from the report it writes, also if a test has failed.
+nextest() {
+    local profile=$1 status=0 junit
+    shift
+    junit=target/nextest/$profile/junit.xml # nextest keeps its reports in the clone
+    rm -f "$junit"
+    cargo nextest run --locked --profile "$profile" "${CARGO_FEATURES[@]}" "$@" || status=$?
+    if [[ -e $junit ]]; then
+        # shellcheck disable=SC2046 # two numbers
+        counted $(junit_counts "$junit")
+    fi
+    return "$status"
+}
+
+junit_counts() {
+    sed -n 's/^<testsuites .*tests="\([0-9]*\)".*failures="\([0-9]*\)".*errors="\([0-9]*\)".*/\1 \2 \3/p' "$1" |
+        awk '{ print $1 - $2 - $3, $2 + $3 }'
+}
+
+run_doc_tests() {
+    local status=0
+    cargo test --locked --doc "${CARGO_FEATURES[@]}" 2>&1 | tee "$WORK/doc-tests" || status=$?
+    # shellcheck disable=SC2046 # two numbers
+    counted $(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$WORK/doc-tests" |
+        awk '{ passed += $1; failed += $2 } END { print passed + 0, failed + 0 }')
+    return "$status"
+}
+
+# The scripts of the tests and of the package, and the manual page.
+check_scripts() {
+    shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm
+    local warnings
+    warnings=$(man --warnings --local-file packaging/man/wsfleetd.8 2>&1 >/dev/null)
+    if [[ -n $warnings ]]; then echo "$warnings"; return 1; fi
+}

@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# The Debian package: built, examined, and installed on a machine that is booted for it.
+
+PACKAGES=$CARGO_TARGET_DIR/debian
+
+# Built from the release profile with the AWS feature, and packed twice: the same both times.
+build_package() {
+    local first=$WORK/first second=$WORK/second
+    rm -rf "$PACKAGES" # an old one must not be taken for this one
+    # The time is for packing only: ring asks for it too, and with it would be compiled anew, and
+    # with ring everything that uses TLS, at every commit.
+    env --unset=SOURCE_DATE_EPOCH cargo deb --quiet --locked --fast --output "$WORK/"
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+    export SOURCE_DATE_EPOCH
+    pack "$first"
+    pack "$second"
+    cmp "$first"/*.deb "$second"/*.deb
+    lintian --fail-on error,warning "$first"/*.deb
+    mkdir -p "$PACKAGES"
+    mv "$first"/* "$PACKAGES/"
+    ls -l "$PACKAGES"
+}
+
+# pack DIRECTORY: what is built, its debug information beside it.
+pack() {
+    mkdir -p "$1"
+    cargo deb --quiet --no-build --locked --dbgsym --compress-system --output "$1/"
+}
+
+# make_tree RELEASE: a Debian that boots and nothing more, from the mirror of this machine; kept.
+make_tree() {
+    local release=$1 tree mirror
+    tree=$(tree_of "$release")
+    if [[ -e $tree/etc/debian_version ]]; then return; fi
+    # shellcheck disable=SC2016 # apt's own $(...)
+    mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "Debian" && $2 !~ /-/ && !found++ { print $3 }')
+    as_root rm -rf "$tree" "$tree.new"
+    as_root mmdebstrap --variant=minbase --include=systemd-sysv,dbus,procps \
+        "$release" "$tree.new" "${mirror:-http://deb.debian.org/debian}"
+    as_root mv "$tree.new" "$tree"
+}
+
+# test_package RELEASE
+test_package() {
+    local status=0 debs=("$PACKAGES"/*.deb)
+    if [[ ! -e ${debs[0]} ]]; then
+        echo "there is no package to test: it could not be built" >&2
+        return 1
+    fi
+    make_tree "$1"
+    as_root tests/package/package_test.py "$(tree_of "$1")" "${debs[0]}" 2>&1 | tee "$WORK/package" || status=$?
+    # shellcheck disable=SC2046 # two numbers
+    counted $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$WORK/package")
+    return "$status"
+}
+
+tree_of() {
+    echo "$CACHE/debian-$1"
+}

@@ -1,0 +1,147 @@
+"""A Debian under its own real systemd, thrown away when the test ends.
+
+systemd-nspawn boots a cached tree with a temporary layer above it, so every test starts from the
+same machine and none can spoil the next. It has a network of its own: no port of the host is
+taken, and the tests can run beside a daemon that uses the same ones.
+"""
+
+import concurrent.futures
+import ctypes
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import time
+
+BOOT_SECONDS = 60
+STOP_SECONDS = 30
+COMMAND_SECONDS = 120
+CLONE_NEWNET = 0x40000000
+
+
+class CommandFailed(AssertionError):
+    """A command inside ended with another exit code than the test expected."""
+
+
+class Container:
+    """One booted machine. Use it as a context manager: it is powered off at the end."""
+
+    def __init__(self, tree):
+        self.console = tempfile.TemporaryFile(mode="w+", errors="replace")
+        self.nspawn = subprocess.Popen(
+            [
+                "systemd-nspawn", "--quiet", "--boot", "--volatile=overlay",
+                f"--directory={tree}", f"--machine=wsfleetd-test-{os.getpid()}",
+                # No machined and no unit to live in: the host may run no systemd at all.
+                "--register=no", "--keep-unit",
+                "--private-network", "--console=pipe",
+            ],
+            stdin=subprocess.DEVNULL, stdout=self.console, stderr=subprocess.STDOUT,
+        )
+        self.network = None
+        try:
+            self.leader = self._wait_for_leader()
+            self.root = pathlib.Path(f"/proc/{self.leader}/root")
+            self._wait_for_boot()
+            self.network = concurrent.futures.ThreadPoolExecutor(
+                max_workers=1, initializer=_enter_network, initargs=(self.leader,)
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Powers the machine off (nspawn turns SIGTERM into that), and waits for it."""
+        if self.network:
+            self.network.shutdown()
+        self.nspawn.terminate()
+        try:
+            self.nspawn.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.nspawn.kill()
+            self.nspawn.wait()
+        self.console.close()
+
+    def run(self, *command, status=0, stdin=""):
+        """Runs a command inside as root; its output. `status=None`: any exit code will do."""
+        done = subprocess.run(
+            ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "--", *command],
+            input=stdin, text=True, errors="replace", timeout=COMMAND_SECONDS,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
+                "TERM": "dumb", "SYSTEMD_PAGER": "", "DEBIAN_FRONTEND": "noninteractive",
+            },
+        )
+        if status is not None and done.returncode != status:
+            raise CommandFailed(
+                f"{' '.join(command)}: exit {done.returncode}, expected {status}\n{done.stdout}"
+            )
+        return done.stdout
+
+    def path(self, name):
+        """The host's view of a file inside."""
+        return self.root / name.lstrip("/")
+
+    def write(self, name, content, mode=0o640):
+        """Puts a file inside, owned by root, as cloud-init would."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(mode)
+
+    def connect(self, port, timeout=5):
+        """A TCP connection to the machine's own loopback."""
+        return self.network.submit(
+            socket.create_connection, ("127.0.0.1", port), timeout
+        ).result()
+
+    def property(self, name, unit="wsfleetd.service"):
+        """What `systemctl show` says about one property of the unit."""
+        return self.run("systemctl", "show", "--value", f"--property={name}", unit).strip()
+
+    def journal(self, *options, unit="wsfleetd.service"):
+        """The unit's records, as journald stores them."""
+        text = self.run("journalctl", f"--unit={unit}", "--output=json", "--no-pager", *options)
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def _wait_for_leader(self):
+        children = pathlib.Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children")
+        return int(self._wait(lambda: children.read_text().split()[0], "nspawn starts an init"))
+
+    def _wait_for_boot(self):
+        self._wait(lambda: self.path("/run/systemd/private").exists() or None, "systemd answers")
+        state = self.run("systemctl", "is-system-running", "--wait", status=None).strip()
+        if state != "running":
+            raise AssertionError(f"the machine is {state}: {self.run('systemctl', '--failed')}")
+
+    def _wait(self, look, what):
+        deadline = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < deadline:
+            if self.nspawn.poll() is not None:
+                break
+            try:
+                found = look()
+                if found is not None:
+                    return found
+            except (OSError, IndexError):
+                pass
+            time.sleep(0.05)
+        self.console.seek(0)
+        raise AssertionError(f"waited in vain: {what}\n{self.console.read()}")
+
+
+def _enter_network(leader):
+    """Moves the calling thread, and only it, into the container's network."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/proc/{leader}/ns/net", "rb") as namespace:
+        if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
