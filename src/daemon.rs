@@ -85,8 +85,19 @@ pub struct Overrides {
     pub directory: Option<Arc<dyn Directory>>,
     /// A page at `/` of the `app` listener, made once the token key is known.
     pub page: Option<fn(&[u8]) -> Page>,
-    /// Called with the `app` and `api` addresses when clients are served.
-    pub on_ready: Option<fn(SocketAddr, SocketAddr)>,
+    /// Called when clients are served.
+    pub on_ready: Option<fn(Addresses)>,
+}
+
+/// Where the daemon listens, ports chosen by the kernel included.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// `listen.app`
+    pub app: SocketAddr,
+    /// `listen.api`
+    pub api: SocketAddr,
+    /// `listen.admin`
+    pub admin: SocketAddr,
 }
 
 struct Listeners {
@@ -114,16 +125,16 @@ pub async fn run(settings: Settings, overrides: Overrides) -> Result<(), DaemonE
             .map_err(|error| DaemonError::Setting(error.to_string()))?,
     };
     let listeners = Listeners::bind(&settings)?;
-    let (app, api) = (listeners.app.address(), listeners.api.address());
+    let addresses = listeners.addresses();
     let background = CancellationToken::new();
     let (parts, mut fatal) =
-        Parts::build(&settings, &identity, api, directory, &hearts, &background)?;
+        Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background)?;
     let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
     listeners.serve(&settings, &parts, page, stop.soft());
     report_own_instance(&identity, &parts.tasks);
-    announce(&settings, &parts, &identity, app, api);
+    announce(&settings, &parts, &identity, addresses);
     if let Some(on_ready) = overrides.on_ready {
-        on_ready(app, api);
+        on_ready(addresses);
     }
 
     let outcome = loop {
@@ -153,6 +164,10 @@ impl Listeners {
         })
     }
 
+    fn addresses(&self) -> Addresses {
+        Addresses { app: self.app.address(), api: self.api.address(), admin: self.admin.address() }
+    }
+
     fn serve(
         self,
         settings: &Settings,
@@ -178,18 +193,13 @@ impl Listeners {
     }
 }
 
-fn announce(
-    settings: &Settings,
-    parts: &Parts,
-    identity: &Identity,
-    app: SocketAddr,
-    api: SocketAddr,
-) {
+fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: Addresses) {
     let fleet = if settings.redis.url.is_some() { "in a fleet" } else { "alone" };
+    let Addresses { app, api, admin } = addresses;
     info!(
         message_id = events::READY,
         instance.id = %identity.instance_id,
-        "ready: instance {} serves app on {app} and api on {api}, {fleet}, for up to {} connections",
+        "ready: instance {} serves app on {app}, api on {api} and admin on {admin}, {fleet}, for up to {} connections",
         identity.instance_id,
         parts.max_connections
     );

@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::{
     config::settings::{AuthMode, IdentitySource, Settings},
-    daemon::Overrides,
+    daemon::{Addresses, Overrides},
     ids::UserId,
     lifecycle::Exit,
     upgrade::auth::token,
@@ -81,7 +81,7 @@ fn page(key: &[u8]) -> Page {
     Page::with_tokens(&tokens)
 }
 
-fn introduce(app: SocketAddr, api: SocketAddr) {
+fn introduce(Addresses { app, api, .. }: Addresses) {
     println!("wsfleetd demo: open http://{app}/ twice, or talk in two terminals:\n");
     for user in USERS {
         println!("  npx wscat -c ws://{app}/Dev -H \"username:{user}\"");

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod conversation;
 mod lifecycle;
 mod support;
 mod telemetry;

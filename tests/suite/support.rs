@@ -1,9 +1,15 @@
 //! What several stories need: real servers, child processes, fakes of the world outside.
 
 pub mod child;
+pub mod client;
+pub mod fleet;
+pub mod haproxy;
 #[cfg(feature = "aws")]
 pub mod imds;
+pub mod instance;
 pub mod journal;
 #[cfg(feature = "aws")]
 pub mod moto;
 pub mod postgres;
+pub mod process;
+pub mod redis;

@@ -1,0 +1,156 @@
+//! A WebSocket client, as strict as a test wants one to be.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        handshake::client::Request,
+        http::{HeaderName, HeaderValue, Response},
+    },
+};
+
+/// How long a client waits for what it expects.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nothing must come for it to count as silence.
+pub const SILENCE: Duration = Duration::from_millis(300);
+
+/// One connection.
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    /// Connects as `user` by the header `username`.
+    pub async fn connect(address: SocketAddr, path: &str, user: &str) -> Self {
+        match Self::try_connect(address, path, user).await {
+            Ok(client) => client,
+            Err(error) => panic!("{user} cannot connect to {address}{path}: {error}"),
+        }
+    }
+
+    /// The same; what went wrong.
+    pub async fn try_connect(address: SocketAddr, path: &str, user: &str) -> Result<Self, Error> {
+        Self::try_with_headers(address, path, &[("username", user)]).await
+    }
+
+    /// Connects with these headers.
+    pub async fn try_with_headers(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let request = request(address, path, headers);
+        let dial = timeout(PATIENCE, client_async(request, stream)).await;
+        let (socket, _) = dial.expect("the handshake ends")?;
+        Ok(Self { socket })
+    }
+
+    /// Sends a classic `send` with `message` as JSON text.
+    pub async fn send(&mut self, to: &str, message: &str) {
+        let to = serde_json::to_string(to).expect("a JSON string");
+        self.say(&format!(r#"{{"action":"send","to":{to},"message":{message}}}"#)).await;
+    }
+
+    /// Sends a text frame.
+    pub async fn say(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("the frame is sent");
+    }
+
+    /// Sends any message.
+    pub async fn say_raw(&mut self, message: Message) {
+        self.socket.send(message).await.expect("the frame is sent");
+    }
+
+    /// Queues a text frame without waiting for it to leave.
+    pub async fn feed(&mut self, text: String) {
+        self.socket.feed(Message::text(text)).await.expect("the frame is queued");
+    }
+
+    /// Sends what is queued.
+    pub async fn flush(&mut self) {
+        self.socket.flush().await.expect("the frames leave");
+    }
+
+    /// The next text frame.
+    pub async fn hear(&mut self) -> String {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return text.to_string(),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(other) => panic!("expected a text frame, got {other:?}"),
+                Err(_) => panic!("expected a text frame, and none came for {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// The next text frame must be this.
+    pub async fn expect(&mut self, text: &str) {
+        assert_eq!(self.hear().await, text);
+    }
+
+    /// Nothing comes for a while.
+    pub async fn expect_silence(&mut self) {
+        match timeout(SILENCE, self.socket.next()).await {
+            Err(_) | Ok(Some(Ok(Message::Ping(_)))) => {}
+            Ok(other) => panic!("expected silence, got {other:?}"),
+        }
+    }
+
+    /// The server closes: its code and reason; 1006 when it left without a word.
+    pub async fn expect_close(&mut self) -> (u16, String) {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Close(Some(frame))))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Ok(Some(Ok(Message::Close(None)))) => return (1005, String::new()),
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) => return (1006, String::new()),
+                Err(_) => panic!("expected a close, and none came for {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// Closes politely and waits for the answer.
+    pub async fn close(mut self) {
+        self.socket.close(None).await.expect("the close frame is sent");
+        while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
+    }
+
+    /// The TCP stream, to misbehave on.
+    pub fn into_stream(self) -> TcpStream {
+        self.socket.into_inner()
+    }
+}
+
+/// A refused handshake: status, body and headers.
+pub async fn refusal(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Response<Option<Vec<u8>>> {
+    match Client::try_with_headers(address, path, headers).await {
+        Err(Error::Http(response)) => *response,
+        Err(error) => panic!("expected a refusal, got {error}"),
+        Ok(_) => panic!("expected a refusal, got a connection"),
+    }
+}
+
+fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Request {
+    let url = format!("ws://{address}{path}");
+    let mut request = url.into_client_request().expect("a valid URL");
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().expect("a header name");
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
+        request.headers_mut().insert(name, value);
+    }
+    request
+}

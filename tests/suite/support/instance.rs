@@ -1,0 +1,221 @@
+//! The real daemon as a process of its own.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{client::Client, haproxy::Target, process::signal};
+
+/// How long a daemon may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The users every fleet of the tests knows: the original's, and some to spare.
+pub const USERS: [&str; 8] = ["Sunil", "Elon", "Alok", "Smith", "Sid", "Ann", "Bob", "Zoë"];
+
+/// A running daemon; killed when dropped.
+pub struct Instance {
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    app: SocketAddr,
+    api: SocketAddr,
+    admin: SocketAddr,
+    dir: TempDir,
+}
+
+impl Instance {
+    /// Starts one on free ports with `more` behind the test's own settings: header `username`,
+    /// the CSV of [`USERS`], text log. Sections of `more` must not be `[listen]`, `[auth]`,
+    /// `[users]` or `[instance]`.
+    pub fn start(more: &str) -> Self {
+        let users: String = USERS.map(|user| format!("{user},,,,,\n")).concat();
+        let header = "username,first_name,last_name,mobile,password_hash,disabled\n";
+        Self::start_with(r#"modes = ["header"]"#, &format!("{header}{users}"), more)
+    }
+
+    /// Starts one with the lines of its `[auth]` section and its users file given.
+    pub fn start_with(auth: &str, users: &str, more: &str) -> Self {
+        let dir = TempDir::with_prefix("wsfleetd-instance-").expect("a temporary directory");
+        let file = dir.path().join("users.csv");
+        fs::write(&file, users).expect("write users.csv");
+        let config = configuration(dir.path(), &file, auth, more);
+        let path = dir.path().join("wsfleetd.toml");
+        fs::write(&path, config).expect("write wsfleetd.toml");
+        Self::spawn(dir, &path)
+    }
+
+    /// Runs the daemon on `config`, which it refuses: its exit code and what it says.
+    pub fn refused(config: &str) -> (Option<i32>, String) {
+        let dir = TempDir::with_prefix("wsfleetd-instance-").expect("a temporary directory");
+        let path = dir.path().join("wsfleetd.toml");
+        fs::write(&path, config).expect("write wsfleetd.toml");
+        let output = command(&path).output().expect("wsfleetd runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Connects `user` to the `app` listener.
+    pub async fn connect(&self, user: &str) -> Client {
+        Client::connect(self.app, "/Dev", user).await
+    }
+
+    /// The `app` listener.
+    pub fn app(&self) -> SocketAddr {
+        self.app
+    }
+
+    /// The `api` listener.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// The `admin` listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// As a load balancer sees it.
+    pub fn target(&self) -> Target {
+        Target { app: self.app, api: self.api }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its directory, with `wsfleetd.toml` and `users.csv`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Sends it `SIG<name>`.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// kill -9, without a chance to say goodbye.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("kill the daemon");
+        self.process.wait().expect("the daemon ends");
+    }
+
+    /// SIGTERM; how it ended, and how long that took.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        self.signal("TERM");
+        (self.wait(), start.elapsed())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.process.try_wait().expect("a child's state") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the daemon does not end; its log:\n{}", self.log());
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("the log").join("\n")
+    }
+
+    /// Waits until it has logged a line that contains `words`.
+    pub async fn logs(&self, words: &str) {
+        let start = Instant::now();
+        while !self.log().contains(words) {
+            assert!(start.elapsed() < PATIENCE, "no {words:?} in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn spawn(dir: TempDir, config: &Path) -> Self {
+        let mut process = command(config).stderr(Stdio::piped()).spawn().expect("wsfleetd runs");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        collect(process.stderr.take().expect("a pipe"), log.clone());
+        let start = Instant::now();
+        loop {
+            let ready = log.lock().expect("the log").iter().find_map(|line| addresses(line));
+            if let Some([app, api, admin]) = ready {
+                return Self { process, log, app, api, admin, dir };
+            }
+            let ended = process.try_wait().expect("a child's state");
+            let said = log.lock().expect("the log").join("\n");
+            assert!(ended.is_none(), "the daemon ended with {ended:?}:\n{said}");
+            assert!(start.elapsed() < PATIENCE, "the daemon is not ready:\n{said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of instance {}:\n{}", self.process.id(), self.log());
+        }
+    }
+}
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_wsfleetd").into()
+}
+
+fn command(config: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("run").arg("--config").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.env_remove("NOTIFY_SOCKET").env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+fn configuration(dir: &Path, users: &Path, auth: &str, more: &str) -> String {
+    let (dir, users) = (dir.display(), users.display());
+    format!(
+        r#"
+[instance]
+state_dir = "{dir}"
+runtime_dir = "{dir}"
+[listen]
+app = "127.0.0.1:0"
+api = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+[users]
+file = "{users}"
+[telemetry]
+log = "text"
+level = "info,wsfleetd=debug"
+[auth]
+{auth}
+{more}"#
+    )
+}
+
+fn collect(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            log.lock().expect("the log").push(line);
+        }
+    });
+}
+
+/// From `… serves app on A, api on B and admin on C, …`.
+fn addresses(line: &str) -> Option<[SocketAddr; 3]> {
+    let after = |words: &str| {
+        let rest = line.split_once(words)?.1;
+        rest.split([' ', ',']).next()?.parse().ok()
+    };
+    Some([after("serves app on ")?, after(" api on ")?, after(" admin on ")?])
+}

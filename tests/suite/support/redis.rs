@@ -1,0 +1,171 @@
+//! A Redis of the test's own, which can be stopped, frozen, emptied and asked.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::process::signal;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A redis-server without persistence, on loopback; stopped when dropped.
+pub struct RedisServer {
+    process: Option<Child>,
+    port: u16,
+    dir: TempDir,
+    arguments: Vec<String>,
+    tls: bool,
+}
+
+impl RedisServer {
+    /// Starts one on a free port.
+    pub fn start() -> Self {
+        Self::with_arguments(&[])
+    }
+
+    /// Starts one with more arguments, as `--maxmemory 100mb`.
+    pub fn with_arguments(arguments: &[&str]) -> Self {
+        let dir = TempDir::with_prefix("wsfleetd-redis-").expect("a temporary directory");
+        let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+        Self::launch(Self { process: None, port: 0, dir, arguments, tls: false })
+    }
+
+    /// Starts one that speaks TLS only, with a certificate for 127.0.0.1; and where its root is.
+    pub fn with_tls() -> (Self, std::path::PathBuf) {
+        let dir = TempDir::with_prefix("wsfleetd-redis-").expect("a temporary directory");
+        let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
+        let signed = signed.expect("a certificate");
+        let (root, key) = (dir.path().join("root.pem"), dir.path().join("key.pem"));
+        std::fs::write(&root, signed.cert.pem()).expect("write the certificate");
+        std::fs::write(&key, signed.signing_key.serialize_pem()).expect("write the key");
+        let path = |path: &std::path::Path| path.display().to_string();
+        let arguments = ["--tls-auth-clients", "no", "--tls-cert-file", &path(&root)]
+            .into_iter()
+            .chain(["--tls-key-file", &path(&key), "--tls-ca-cert-file", &path(&root)])
+            .map(str::to_owned)
+            .collect();
+        let server = Self { process: None, port: 0, dir, arguments, tls: true };
+        (Self::launch(server), root)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it; what it knew is gone.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("kill redis-server");
+            process.wait().expect("redis-server ends");
+        }
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        self.process = Some(self.spawn());
+        assert!(self.answers(), "redis-server did not come back");
+    }
+
+    /// Stops it with SIGSTOP: connections stay, nothing answers.
+    pub fn freeze(&self) {
+        signal(self.pid(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(self.pid(), "CONT");
+    }
+
+    /// Runs a command in redis-cli; its answer, without the last line break.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let output = self.cli().args(command).output().expect("redis-cli runs");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Commands it has processed since it started, scripts' inner ones not counted.
+    pub fn commands(&self) -> u64 {
+        let stats = self.ask(&["INFO", "stats"]);
+        let line = stats.lines().find_map(|l| l.strip_prefix("total_commands_processed:"));
+        line.and_then(|count| count.trim().parse().ok()).expect("a count of commands")
+    }
+
+    fn launch(mut self) -> Self {
+        for _ in 0..20 {
+            self.port = free_port();
+            let mut process = self.spawn();
+            if self.answers() && process.try_wait().expect("a child's state").is_none() {
+                self.process = Some(process);
+                return self;
+            }
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        panic!("redis-server did not start; is it installed?");
+    }
+
+    fn spawn(&self) -> Child {
+        let port = self.port.to_string();
+        let ports =
+            if self.tls { ["0", "--tls-port", &port].to_vec() } else { vec![port.as_str()] };
+        Command::new("redis-server")
+            .arg("--port")
+            .args(ports)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(&self.arguments)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (tests/run does that)")
+    }
+
+    fn answers(&self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.ask(&["PING"]) == "PONG" {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    fn cli(&self) -> Command {
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        if self.tls {
+            command.args(["--tls", "--insecure"]);
+        }
+        command.stderr(Stdio::null());
+        command
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
