@@ -185,7 +185,8 @@ impl Listeners {
         for (listener, face, permits, page) in faces {
             let within = settings.websocket.handshake_timeout;
             let (upgrader, health) = (parts.upgrader.clone(), parts.health.clone());
-            let service = Service::new(face, upgrader, health, page, within);
+            let proxies = settings.listen.trusted_proxies.as_slice().into();
+            let service = Service::new(face, upgrader, health, page, proxies, within);
             let serve = move |stream, peer| service.clone().serve(stream, peer);
             let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
             parts.tasks.spawn("listener", accept);

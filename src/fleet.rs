@@ -4,5 +4,6 @@
 pub mod ec2;
 pub mod identity;
 pub mod membership;
+mod predecessor;
 mod reaper;
 mod sweeper;

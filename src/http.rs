@@ -17,10 +17,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::{net::TcpStream, time::sleep};
 
 pub use self::health::{Check, Health};
-use crate::{upgrade::Upgrader, web::Page};
+use crate::{
+    upgrade::{Peer, Upgrader},
+    web::Page,
+};
 
 /// A load balancer's idle connection must outlive the load balancer's own timeout (180 s in our
 /// template), or it answers 502 for a request it sent into a closing connection.
@@ -50,6 +54,7 @@ pub struct Service {
     upgrader: Upgrader,
     health: Health,
     page: Option<Arc<Page>>,
+    trusted_proxies: Arc<[IpNet]>,
     first_request_within: Duration,
 }
 
@@ -60,9 +65,10 @@ impl Service {
         upgrader: Upgrader,
         health: Health,
         page: Option<Arc<Page>>,
+        trusted_proxies: Arc<[IpNet]>,
         first_request_within: Duration,
     ) -> Self {
-        Self { face, upgrader, health, page, first_request_within }
+        Self { face, upgrader, health, page, trusted_proxies, first_request_within }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
@@ -94,6 +100,7 @@ impl Service {
     }
 
     async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        let peer = Peer::of(peer, request.headers(), &self.trusted_proxies);
         match self.face {
             Face::App => self.app(request, peer).await,
             Face::Api => self.api(request, peer).await,
@@ -101,7 +108,7 @@ impl Service {
         }
     }
 
-    async fn app(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn app(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {
@@ -115,7 +122,7 @@ impl Service {
         }
     }
 
-    async fn api(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn api(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz" | "/api/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {

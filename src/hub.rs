@@ -122,10 +122,10 @@ impl Hub {
 
     /// Notes that `epoch` has connections of `user` too.
     pub fn add_sibling(&self, user: UserHash, epoch: Epoch) {
-        if let Some(entry) = self.shard(user).get_mut(&user) {
-            if !entry.siblings.contains(&epoch) {
-                entry.siblings.push(epoch);
-            }
+        if let Some(entry) = self.shard(user).get_mut(&user)
+            && !entry.siblings.contains(&epoch)
+        {
+            entry.siblings.push(epoch);
         }
     }
 

@@ -5,10 +5,11 @@
 //! the 101, so that all of it can still be said in HTTP.
 
 pub mod auth;
+mod peer;
 mod refusal;
 mod request;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -23,8 +24,8 @@ use tokio::{
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
-pub use self::refusal::Refusal;
 use self::{auth::Authenticator, request::Handshake};
+pub use self::{peer::Peer, refusal::Refusal};
 use crate::{
     hub::Connection,
     ids::{ConnectionId, IdSource, UserId, request_id},
@@ -103,11 +104,11 @@ impl Upgrader {
     pub async fn upgrade(
         &self,
         mut request: Request<Incoming>,
-        peer: IpAddr,
+        peer: Peer,
     ) -> Response<Full<Bytes>> {
         let (number, id) = self.shared.ids.issue();
         let on_upgrade = hyper::upgrade::on(&mut request);
-        let handshake = match Handshake::read(&request, peer) {
+        let handshake = match Handshake::read(&request, peer.proxy) {
             Ok(handshake) => handshake,
             Err(refusal) => return refuse(&refusal, id),
         };
@@ -117,7 +118,8 @@ impl Upgrader {
                 switching(handshake.key)
             }
             Err(refusal) => {
-                debug!(peer.ip = %peer, "refused a connection from {peer}: {refusal}");
+                let client = peer.client;
+                debug!(peer.ip = %client, "refused a connection from {client}: {refusal}");
                 refuse(&refusal, id)
             }
         }

@@ -273,6 +273,7 @@ impl<'a> Ground<'a> {
             zone: identity.zone.clone(),
             address: SocketAddr::new(host, api.port()).to_string(),
             secret_check: UserHasher::new(&self.secret).check_value(),
+            runtime_dir: self.settings.instance.runtime_dir.clone(),
         }
     }
 }
@@ -318,8 +319,9 @@ fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), Daemon
                     issuer: auth.token_issuer.clone(),
                     leeway: auth.token_leeway,
                 };
-                let verifier = TokenVerifier::new(&config);
-                Mode::Token(verifier.map_err(|error| DaemonError::Setting(error.to_string()))?)
+                let verifier = TokenVerifier::new(&config)
+                    .map_err(|error| DaemonError::Setting(error.to_string()))?;
+                Mode::Token(Box::new(verifier))
             }
         });
     }

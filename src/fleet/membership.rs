@@ -9,6 +9,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{reaper::Reaper, sweeper::Sweeper};
+use super::{predecessor::EpochFile, reaper::Reaper, sweeper::Sweeper};
 use crate::{
     hub::Hub,
     ids::{CurrentEpoch, Epoch, InstanceId, Origin},
@@ -73,6 +74,8 @@ pub struct Config {
     pub address: String,
     /// Check value of the fleet's secret.
     pub secret_check: String,
+    /// Where the epoch is kept for the process that comes after a crash.
+    pub runtime_dir: PathBuf,
 }
 
 /// The fleet was set up differently: this instance must not join it.
@@ -141,6 +144,8 @@ pub struct Membership {
     dead: HashSet<Epoch>,
     mass_since: Option<Instant>,
     acknowledged: Instant,
+    epoch_file: EpochFile,
+    predecessor: Option<Epoch>,
     asserted: (Option<Epoch>, u64),
 }
 
@@ -149,6 +154,7 @@ impl Membership {
     pub fn new(config: Config, parts: Parts) -> Self {
         let reaper = Reaper::new(parts.store.clone(), parts.tasks.clone());
         let sweeper = Sweeper::new(&parts, config.assert_rate, config.connections_per_user);
+        let (epoch_file, predecessor) = EpochFile::take(&config.runtime_dir);
         Self {
             config,
             parts,
@@ -159,6 +165,8 @@ impl Membership {
             dead: HashSet::new(),
             mass_since: None,
             acknowledged: Instant::now(),
+            epoch_file,
+            predecessor,
             asserted: (None, 0),
         }
     }
@@ -201,6 +209,7 @@ impl Membership {
             Ok(Beat::Alive { counters, dead }) => {
                 self.acknowledged = sent;
                 self.lease.set(true);
+                self.bury_predecessor(&counters);
                 self.observe(epoch, &counters);
                 self.bury(epoch, dead);
                 self.reconcile(epoch).await;
@@ -250,7 +259,10 @@ impl Membership {
         loop {
             let member = self.member(epoch, before);
             match self.parts.store.join(&member).await {
-                Ok(Joined::Member) => return Ok(()),
+                Ok(Joined::Member) => {
+                    self.epoch_file.note(epoch);
+                    return Ok(());
+                }
                 Ok(Joined::OriginTaken) => {
                     // 48 random bits met: wait for whoever has them to go.
                     error!("another instance has this one's origin; trying again");
@@ -308,6 +320,14 @@ impl Membership {
             self.dead.clear();
         }
         self.judge();
+    }
+
+    /// The process that ran here before is dead for sure: nobody need wait to be.
+    fn bury_predecessor(&mut self, counters: &[(Epoch, u64)]) {
+        let Some(old) = self.predecessor.take() else { return };
+        if let Some((_, counter)) = counters.iter().find(|(epoch, _)| *epoch == old) {
+            self.reaper.kill(old, *counter);
+        }
     }
 
     fn judge(&mut self) {

@@ -104,10 +104,10 @@ impl State {
         }
         let user = self.users.entry(claim.user).or_default();
         let old = user.connections.iter().position(|(device, _)| *device == claim.device);
-        if let (Some(at), Some(since)) = (old, claim.since) {
-            if user.connections[at].1.since() > since {
-                return Claimed::Displaced;
-            }
+        if let (Some(at), Some(since)) = (old, claim.since)
+            && user.connections[at].1.since() > since
+        {
+            return Claimed::Displaced;
         }
         if old.is_none() && user.connections.len() >= limit as usize {
             return Claimed::Limit(user.connections.iter().map(|(_, tag)| tag.clone()).collect());

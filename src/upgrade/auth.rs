@@ -21,7 +21,7 @@ pub enum Mode {
         trusted_proxies: Vec<IpNet>,
     },
     /// A signed token.
-    Token(TokenVerifier),
+    Token(Box<TokenVerifier>),
 }
 
 /// The configured modes, in order.

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use super::{Directory, Error, NewUser, Unavailable, User};
-use crate::ids::UserId;
+use crate::{clock, ids::UserId};
 
 /// Users from a file that is read again on [`Directory::reload`], or from a fixed list.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ impl Shared {
                 if table.contains_key(&name) {
                     return Err(Error::Exists(name));
                 }
-                table.insert(name.clone(), Arc::new(user_of(new, SystemTime::now())));
+                table.insert(name.clone(), Arc::new(user_of(new, clock::now())));
                 table
             }
         };

@@ -14,8 +14,9 @@ pub fn find(
     trusted_proxies: &[IpNet],
 ) -> Option<Result<UserId, Refusal>> {
     let name = handshake.headers.get(USERNAME)?;
-    let trusted = trusted_proxies.iter().any(|net| net.contains(&handshake.peer));
-    if !trusted && !(trusted_proxies.is_empty() && handshake.peer.to_canonical().is_loopback()) {
+    let is_alone = trusted_proxies.is_empty() && handshake.peer.to_canonical().is_loopback();
+    let is_listed = trusted_proxies.iter().any(|net| net.contains(&handshake.peer));
+    if !is_alone && !is_listed {
         return Some(Err(Refusal::BadCredential("the header username is not believed from there")));
     }
     // Header bytes are Latin-1 on the wire; names beyond ASCII come as UTF-8.

@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tempfile::NamedTempFile;
 
 use crate::{
+    clock,
     ids::UserId,
     users::{Error, NewUser},
 };
@@ -61,7 +62,7 @@ pub fn append(path: &Path, new: NewUser) -> Result<(Vec<NewUser>, SystemTime), E
     replace(path, text.as_bytes()).map_err(refuse)?;
     folder.sync_all().map_err(refuse)?;
     users.push(new);
-    Ok((users, SystemTime::now()))
+    Ok((users, clock::now()))
 }
 
 fn read_text(path: &Path) -> Result<(String, SystemTime), Error> {
