@@ -177,6 +177,9 @@ impl Router {
         local: &LocalDelivery,
     ) -> Option<SlowMessage> {
         self.count(&self.shared.counters.local, local.delivered as u64);
+        if local.delivered + local.full == 0 {
+            self.count(&self.shared.counters.dropped, 1);
+        }
         if local.siblings.is_empty() {
             return None;
         }

@@ -196,12 +196,13 @@ impl<'a> Ground<'a> {
             link: redis.link().watch(),
             tasks: self.tasks.clone(),
         };
-        let membership = Membership::new(self.membership_config(identity, api), parts);
-        let lease = membership.lease();
         let limit = self.settings.fleet.heartbeat * FLEET_HEART_BEATS
             + self.settings.redis.command_timeout * 4;
         let heart = hearts.register("fleet", limit);
-        let member = membership.run(self.background.clone(), heart);
+        let config = self.membership_config(identity, api);
+        let membership = Membership::new(config, parts, heart);
+        let lease = membership.lease();
+        let member = membership.run(self.background.clone());
         // Redis and the relay go on until membership has left.
         let (left, tasks) = (CancellationToken::new(), &self.tasks);
         let guard = left.clone().drop_guard();

@@ -139,35 +139,32 @@ pub struct Membership {
     parts: Parts,
     lease: Lease,
     reaper: Reaper,
-    sweeper: Sweeper,
+    heart: Heart,
     peers: HashMap<Epoch, Peer>,
     dead: HashSet<Epoch>,
     mass_since: Option<Instant>,
     acknowledged: Instant,
     epoch_file: EpochFile,
     predecessor: Option<Epoch>,
-    asserted: (Option<Epoch>, u64),
 }
 
 impl Membership {
     /// Ready to [`Membership::run`].
-    pub fn new(config: Config, parts: Parts) -> Self {
+    pub fn new(config: Config, parts: Parts, heart: Heart) -> Self {
         let reaper = Reaper::new(parts.store.clone(), parts.tasks.clone());
-        let sweeper = Sweeper::new(&parts, config.assert_rate, config.connections_per_user);
         let (epoch_file, predecessor) = EpochFile::take(&config.runtime_dir);
         Self {
             config,
             parts,
             lease: Lease::default(),
             reaper,
-            sweeper,
+            heart,
             peers: HashMap::new(),
             dead: HashSet::new(),
             mass_since: None,
             acknowledged: Instant::now(),
             epoch_file,
             predecessor,
-            asserted: (None, 0),
         }
     }
 
@@ -177,10 +174,12 @@ impl Membership {
     }
 
     /// Joins, and holds the lease until `stop`; then leaves.
-    pub async fn run(mut self, stop: CancellationToken, heart: Heart) -> Result<(), Mismatch> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Mismatch> {
+        let sweep = Sweeper::new(&self.config, &self.parts, self.lease(), self.reaper.clone());
+        self.parts.tasks.spawn("sweeper", sweep.run(stop.clone()));
         let outcome = tokio::select! {
             () = stop.cancelled() => Ok(()),
-            outcome = self.live(heart) => outcome,
+            outcome = self.live() => outcome,
         };
         let (epoch, origin) = (self.parts.epoch.get(), self.parts.origin);
         if let Err(error) = self.parts.store.leave(epoch, origin).await {
@@ -189,10 +188,9 @@ impl Membership {
         outcome
     }
 
-    async fn live(&mut self, heart: Heart) -> Result<(), Mismatch> {
+    async fn live(&mut self) -> Result<(), Mismatch> {
         self.join(None).await?;
         loop {
-            heart.beat();
             self.round().await?;
             let early = 1.0 - JITTER + 2.0 * JITTER * rand::rng().random::<f64>();
             tokio::select! {
@@ -204,6 +202,7 @@ impl Membership {
     }
 
     async fn round(&mut self) -> Result<(), Mismatch> {
+        self.heart.beat();
         let (sent, epoch) = (Instant::now(), self.parts.epoch.get());
         match self.parts.store.heartbeat(epoch).await {
             Ok(Beat::Alive { counters, dead }) => {
@@ -212,7 +211,6 @@ impl Membership {
                 self.bury_predecessor(&counters);
                 self.observe(epoch, &counters);
                 self.bury(epoch, dead);
-                self.reconcile(epoch).await;
             }
             Ok(Beat::Fenced) => self.rejoin(epoch).await?,
             Err(error) => self.miss(&error.to_string()),
@@ -257,6 +255,7 @@ impl Membership {
         let epoch = self.parts.epoch.get();
         self.wait_for_inbox(epoch).await;
         loop {
+            self.heart.beat();
             let member = self.member(epoch, before);
             match self.parts.store.join(&member).await {
                 Ok(Joined::Member) => {
@@ -362,25 +361,10 @@ impl Membership {
             }
         }
     }
-
-    /// Makes the store say what is true here: after a fence, a lost answer, a lost subscription.
-    async fn reconcile(&mut self, epoch: Epoch) {
-        let listening = *self.parts.relay.subscribed().borrow();
-        if listening.0 == Some(epoch) && listening != self.asserted {
-            self.asserted = listening;
-            self.sweeper.assert_all(epoch);
-        } else if self.parts.registrar.take_unsettled() {
-            self.sweeper.assert_unknown(epoch);
-        }
-        self.parts.registrar.settle_releases().await;
-        let orphans = self.sweeper.sweep_next(epoch, self.config.heartbeat).await;
-        for orphan in orphans {
-            self.reaper.reap(orphan, all(self.parts.store.partitions()));
-        }
-    }
 }
 
-fn all(partitions: u16) -> Vec<u16> {
+/// Every partition.
+pub(super) fn all(partitions: u16) -> Vec<u16> {
     (0..partitions).collect()
 }
 

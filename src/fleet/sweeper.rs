@@ -4,12 +4,16 @@
 use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep_until},
+    sync::{Semaphore, watch},
+    time::{Instant, sleep, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::membership::Parts;
+use super::{
+    membership::{Config, Lease, Parts, all},
+    reaper::Reaper,
+};
 use crate::{
     hub::{Connection, Delivery, Hub},
     ids::{CurrentEpoch, Epoch, UserHash},
@@ -29,9 +33,18 @@ const FULL_SWEEP: Duration = Duration::from_secs(60);
 /// view for a moment.
 const ORPHAN_SWEEPS: u32 = 2;
 
-/// The part of the fleet actor that repairs.
+/// Between two looks at what needs repair, however often it is asked for: while Redis is away
+/// every try asks for the next.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Keeps agreement; runs beside the lease, which must never wait for it.
 pub struct Sweeper {
     work: Work,
+    reaper: Reaper,
+    lease: Lease,
+    subscribed: watch::Receiver<(Option<Epoch>, u64)>,
+    asserted: (Option<Epoch>, u64),
+    period: Duration,
     next: u16,
     strangers: HashMap<Epoch, u32>,
     /// One assertion at a time; the next waits its turn.
@@ -52,7 +65,7 @@ struct Work {
 
 impl Sweeper {
     /// Over the fleet actor's parts.
-    pub fn new(parts: &Parts, assert_rate: u32, limit: u32) -> Self {
+    pub fn new(config: &Config, parts: &Parts, lease: Lease, reaper: Reaper) -> Self {
         let work = Work {
             store: parts.store.clone(),
             hub: parts.hub.clone(),
@@ -60,19 +73,64 @@ impl Sweeper {
             view: parts.view.clone(),
             epoch: parts.epoch.clone(),
             tasks: parts.tasks.clone(),
-            assert_rate,
-            limit,
+            assert_rate: config.assert_rate,
+            limit: config.connections_per_user,
         };
-        Self { work, next: 0, strangers: HashMap::new(), turn: Arc::new(Semaphore::new(1)) }
+        Self {
+            work,
+            reaper,
+            lease,
+            subscribed: parts.relay.subscribed(),
+            asserted: (None, 0),
+            period: config.heartbeat,
+            next: 0,
+            strangers: HashMap::new(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Repairs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.round() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(self.period) => {}
+                () = self.work.registrar.unsettled() => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Nothing is said for an epoch that is no member: it would only have to be reaped.
+    async fn round(&mut self) {
+        if !self.lease.is_held() {
+            return;
+        }
+        let epoch = self.work.epoch.get();
+        let listening = *self.subscribed.borrow_and_update();
+        let unsettled = self.work.registrar.take_unsettled();
+        if listening.0 == Some(epoch) && listening != self.asserted {
+            self.asserted = listening;
+            self.assert_all(epoch);
+        } else if unsettled {
+            self.assert_unknown(epoch);
+        }
+        self.work.registrar.settle_releases().await;
+        for orphan in self.sweep_next(epoch).await {
+            self.reaper.reap(orphan, all(self.work.store.partitions()));
+        }
     }
 
     /// Registers every connection again: what was said while nobody listened is learnt anew.
-    pub fn assert_all(&self, epoch: Epoch) {
+    fn assert_all(&self, epoch: Epoch) {
         self.assert(epoch, self.work.hub.select(Connection::may_be_asserted));
     }
 
     /// Registers those that this epoch has not registered yet.
-    pub fn assert_unknown(&self, epoch: Epoch) {
+    fn assert_unknown(&self, epoch: Epoch) {
         let unknown = |connection: &Connection| {
             connection.may_be_asserted()
                 && connection.registration().is_none_or(|known| known.epoch != epoch)
@@ -80,10 +138,10 @@ impl Sweeper {
         self.assert(epoch, self.work.hub.select(unknown));
     }
 
-    /// Sweeps as many partitions as are due in `period`; answers epochs that nobody knows.
-    pub async fn sweep_next(&mut self, epoch: Epoch, period: Duration) -> Vec<Epoch> {
+    /// Sweeps as many partitions as are due in a round; answers epochs that nobody knows.
+    async fn sweep_next(&mut self, epoch: Epoch) -> Vec<Epoch> {
         let partitions = self.work.store.partitions();
-        let due = f64::from(partitions) * period.as_secs_f64() / FULL_SWEEP.as_secs_f64();
+        let due = f64::from(partitions) * self.period.as_secs_f64() / FULL_SWEEP.as_secs_f64();
         let mut orphans = Vec::new();
         for _ in 0..due.ceil() as u16 {
             let partition = self.next;

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::{
@@ -27,6 +28,9 @@ use crate::{
 /// Releases that Redis did not answer, kept to be said again. What does not fit is found by the
 /// sweep.
 const LOST_RELEASES: usize = 10_000;
+
+/// Releases said again per round of the sweeper.
+const SETTLED_AT_ONCE: usize = 256;
 
 /// How often what arrived during a release is handed on before the connection is let go.
 const LEAVING_ROUNDS: usize = 8;
@@ -63,6 +67,8 @@ struct Shared {
     tasks: Tasks,
     /// Set when a connection may not be known to the fleet.
     unsettled: AtomicBool,
+    /// Wakes whoever registers those.
+    call: Notify,
     /// A std lock: held to push or take.
     lost: Mutex<VecDeque<(Epoch, Release)>>,
 }
@@ -85,9 +91,17 @@ impl Registrar {
         epoch: CurrentEpoch,
         tasks: Tasks,
     ) -> Self {
-        let unsettled = AtomicBool::new(false);
-        let lost = Mutex::default();
-        let shared = Shared { config, store, router, view, epoch, tasks, unsettled, lost };
+        let shared = Shared {
+            config,
+            store,
+            router,
+            view,
+            epoch,
+            tasks,
+            unsettled: AtomicBool::new(false),
+            call: Notify::new(),
+            lost: Mutex::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -136,11 +150,17 @@ impl Registrar {
     /// Says that connections may be unknown to the fleet.
     pub fn set_unsettled(&self) {
         self.shared.unsettled.store(true, Ordering::Release);
+        self.shared.call.notify_one();
+    }
+
+    /// Waits until connections may be unknown to the fleet.
+    pub async fn unsettled(&self) {
+        self.shared.call.notified().await;
     }
 
     /// Says again what Redis did not answer; stops at the first that it does not answer again.
     pub async fn settle_releases(&self) {
-        loop {
+        for _ in 0..SETTLED_AT_ONCE {
             let Some((epoch, release)) = self.lost().pop_front() else { return };
             if self.shared.store.disconnect(epoch, &release).await.is_err() {
                 return self.lost().push_front((epoch, release));
