@@ -97,11 +97,11 @@ def read_head(stream):
 
 
 def token(username, key, seconds=60):
-    """An HS256 token for `username`, signed with the bytes of the key file."""
+    """An HS256 token for `username`, signed with the bytes of the key file but its last line break."""
     claims = {"sub": username, "exp": int(time.time()) + seconds}
     signed = b".".join(_base64url(json.dumps(part).encode())
                        for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-    signature = _base64url(hmac.new(key, signed, hashlib.sha256).digest())
+    signature = _base64url(hmac.new(key.removesuffix(b"\n"), signed, hashlib.sha256).digest())
     return b".".join([signed, signature]).decode()
 
 
