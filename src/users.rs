@@ -14,6 +14,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use tracing::warn;
 
 use crate::{
     config::settings::{Database, Users},
@@ -116,11 +117,22 @@ pub enum Error {
 /// The directory the settings name, behind its cache: what the daemon asks.
 ///
 /// Does not fail while PostgreSQL is down, because connections are made when they are needed;
-/// fails for settings that can never work and for a file that cannot be read.
+/// fails for settings that can never work and for a file that cannot be read. The default file may
+/// be missing: a package that was just installed starts, and its first user is one command away.
 pub async fn open(database: &Database, users: &Users) -> Result<Arc<dyn Directory>, Error> {
     Ok(match &database.url {
         Some(_) => Arc::new(Cached::new(PostgresDirectory::open(database)?, users)),
         // A file is in memory already: a cache before it would only make a reload late.
+        None if users.file == Users::default().file => {
+            if !users.file.exists() {
+                warn!(
+                    "nobody can connect yet: there is no {}; add users with `wsfleetd users add`, \
+                     then reload",
+                    users.file.display()
+                );
+            }
+            Arc::new(FileDirectory::open_or_empty(&users.file).await?)
+        }
         None => Arc::new(FileDirectory::open(&users.file).await?),
     })
 }

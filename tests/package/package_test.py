@@ -211,7 +211,8 @@ class Service(PackageTest):
         self.assertNotEqual(self.main_pid(), pid)
 
     def test_a_bad_configuration_is_refused_once_and_says_why(self):
-        self.configure("[websocket]\nping_intervall = \"25s\"\n")
+        self.configure()
+        self.configure("[websocket]\nping_intervall = \"25s\"\n", users=())
         self.start(status=1)
         self.eventually(lambda: self.machine.property("ActiveState") == "failed", "failed")
         time.sleep(3)  # longer than RestartSec
