@@ -78,17 +78,25 @@ impl<T: Transport> Session<T> {
     }
 
     /// Runs until the connection has ended and is released.
-    pub async fn run(mut self) {
+    ///
+    /// By reference, here and below: a future keeps an argument that it was given by value twice,
+    /// and there is one such future per connection.
+    pub async fn run(&mut self) {
         let start = Instant::now();
         let end = self.serve().await;
-        let connection = self.claimed.connection().clone();
-        let unwritten = self.end(end).await;
+        // Boxed: what only the end needs is not kept by everyone who is connected.
+        Box::pin(self.let_go(end)).await;
+        let (id, duration_ms) =
+            (self.claimed.connection().id(), start.elapsed().as_millis() as u64);
+        debug!(conn.id = %id, duration_ms, "connection {id} ended after {duration_ms} ms: {end:?}");
+    }
+
+    async fn let_go(&mut self, end: End) {
+        let unwritten = self.say_goodbye(end).await;
         if let Some(slow) = self.slow.take() {
             slow.await;
         }
         self.claimed.release(unwritten).await;
-        let duration_ms = start.elapsed().as_millis() as u64;
-        debug!(conn.id = %connection.id(), duration_ms, "connection {} ended: {end:?}", connection.id());
     }
 
     async fn serve(&mut self) -> End {
@@ -155,7 +163,7 @@ impl<T: Transport> Session<T> {
     /// Says goodbye; answers what the client has not been given.
     ///
     /// From the first line on, what others send is held, not written.
-    async fn end(&mut self, end: End) -> Vec<Delivery> {
+    async fn say_goodbye(&mut self, end: End) -> Vec<Delivery> {
         let mut waiting = self.claimed.connection().outbox().close();
         match end {
             End::Close(close) => self.wire.close(close).await,

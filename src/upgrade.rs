@@ -175,16 +175,29 @@ impl Upgrader {
 
     fn start(&self, admitted: Admitted, on_upgrade: OnUpgrade) {
         let (config, router) = (self.shared.config.session.clone(), self.shared.router.clone());
+        // Boxed: what only the beginning needs is not kept by everyone who is connected.
+        let begin = Box::pin(begin(config, router, admitted, on_upgrade));
         self.shared.tasks.spawn("session", async move {
-            let Admitted { claimed, seat } = admitted;
-            let Ok(Ok(upgraded)) = timeout(SWITCH_WAIT, on_upgrade).await else { return };
-            // The plain stream, not hyper's wrapper: its buffers end with the handshake.
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-            let (stream, ahead) = (parts.io.into_inner(), parts.read_buf);
-            Session::new(&config, router, claimed, stream, ahead).await.run().await;
-            drop(seat);
+            if let Some((mut session, _seat)) = begin.await {
+                session.run().await;
+            }
         });
     }
+}
+
+/// Takes the stream over; `None` if it is gone already.
+async fn begin(
+    config: session::Config,
+    router: Router,
+    admitted: Admitted,
+    on_upgrade: OnUpgrade,
+) -> Option<(Session<TcpStream>, OwnedSemaphorePermit)> {
+    let Admitted { claimed, seat } = admitted;
+    let upgraded = timeout(SWITCH_WAIT, on_upgrade).await.ok()?.ok()?;
+    // The plain stream, not hyper's wrapper: its buffers end with the handshake.
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let (stream, ahead) = (parts.io.into_inner(), parts.read_buf);
+    Some((Session::new(&config, router, claimed, stream, ahead).await, seat))
 }
 
 fn switching(key: &[u8]) -> Response<Full<Bytes>> {

@@ -3,13 +3,16 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, error_span};
+use tracing::{Instrument, debug_span};
 
 /// Spawns named tasks and waits for them; clones share the tasks.
 #[derive(Clone, Debug, Default)]
@@ -24,18 +27,15 @@ impl Tasks {
         Self::default()
     }
 
-    /// Starts `work` in a span that carries `name`. Dropping the handle does not end the task.
+    /// Starts `work`, at level debug in a span that carries `name`. Dropping the handle does not
+    /// end the task.
     #[expect(clippy::disallowed_methods, reason = "this is the place all others are sent to")]
     pub fn spawn<F>(&self, name: &'static str, work: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let entry = Entry::new(self.running.clone(), name);
-        let work = async move {
-            let _entry = entry;
-            work.await
-        };
-        self.tracker.spawn(work.instrument(error_span!("task", task.name = name)))
+        let work = Named { work, _entry: Entry::new(self.running.clone(), name) };
+        self.tracker.spawn(work.instrument(debug_span!("task", task.name = name)))
     }
 
     /// How many tasks run.
@@ -53,6 +53,24 @@ impl Tasks {
     pub async fn finish(&self, within: Duration) -> Result<(), Leftover> {
         self.tracker.close();
         timeout(within, self.tracker.wait()).await.map_err(|_| self.running.leftover())
+    }
+}
+
+pin_project! {
+    /// A future and its entry. Not an async block, because that would keep the future twice: as
+    /// what it captured and as what it waits for; there is one per connection.
+    struct Named<F> {
+        #[pin]
+        work: F,
+        _entry: Entry,
+    }
+}
+
+impl<F: Future> Future for Named<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().work.poll(context)
     }
 }
 

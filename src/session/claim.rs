@@ -274,9 +274,9 @@ impl Claimed {
 
     /// Lets go, and keeps for the user what was not written: first `unwritten`, then what is in
     /// the outbox.
-    pub async fn release(mut self, unwritten: Vec<Delivery>) {
-        self.is_released = true;
+    pub async fn release(&mut self, unwritten: Vec<Delivery>) {
         self.registrar.release(&self.connection, unwritten).await;
+        self.is_released = true;
     }
 }
 
