@@ -18,6 +18,40 @@ use tokio::sync::watch;
 /// Longest user name in bytes; long enough for an e-mail address, short enough for a log line.
 pub const MAX_USER_BYTES: usize = 256;
 
+/// What the ids that travel as base64url without padding have in common.
+macro_rules! impl_base64url {
+    ($name:ident, $length:literal) => {
+        impl $name {
+            /// Characters of the printed form.
+            pub const LEN: usize = $length;
+
+            /// Reads the printed form.
+            pub fn parse(text: &[u8]) -> Option<Self> {
+                let is_base64url = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+                let ok = text.iter().all(is_base64url);
+                if ok { text.try_into().ok().map(Self) } else { None }
+            }
+
+            /// The printed form.
+            pub fn as_str(&self) -> &str {
+                ascii(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
 /// A registered user's exact, case-sensitive name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
@@ -54,38 +88,14 @@ impl fmt::Display for UserId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserHash([u8; UserHash::LEN]);
 
+impl_base64url!(UserHash, 22);
+
 impl UserHash {
-    /// Characters of the printed form.
-    pub const LEN: usize = 22;
-
-    /// Reads the printed form back from an envelope.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let ok = text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if ok { text.try_into().ok().map(Self) } else { None }
-    }
-
-    /// The printed form.
-    pub fn as_str(&self) -> &str {
-        ascii(&self.0)
-    }
-
     /// The partition this user lives in, of `partitions`.
     pub fn partition(&self, partitions: u16) -> u16 {
         let head = URL_SAFE_NO_PAD.decode(&self.0[..8]).unwrap_or_default();
         let number = head.iter().take(4).fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
         (number % u32::from(partitions.max(1))) as u16
-    }
-}
-
-impl fmt::Debug for UserHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for UserHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -119,38 +129,14 @@ impl UserHasher {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch([u8; Epoch::LEN]);
 
-impl Epoch {
-    /// Characters of the printed form.
-    pub const LEN: usize = 11;
+impl_base64url!(Epoch, 11);
 
+impl Epoch {
     /// A fresh epoch.
     pub fn random() -> Self {
         let mut text = [0u8; Self::LEN];
         let _ = URL_SAFE_NO_PAD.encode_slice(rand::rng().random::<[u8; 8]>(), &mut text);
         Self(text)
-    }
-
-    /// Reads the printed form.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let ok = text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if ok { text.try_into().ok().map(Self) } else { None }
-    }
-
-    /// The printed form.
-    pub fn as_str(&self) -> &str {
-        ascii(&self.0)
-    }
-}
-
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -297,32 +283,14 @@ pub fn request_id() -> ConnectionId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId([u8; MessageId::LEN]);
 
-impl MessageId {
-    /// Characters of the printed form.
-    pub const LEN: usize = 16;
+impl_base64url!(MessageId, 16);
 
+impl MessageId {
     /// 96 random bits: two never meet.
     pub fn random() -> Self {
         let mut text = [0u8; Self::LEN];
         let _ = URL_SAFE_NO_PAD.encode_slice(rand::rng().random::<[u8; 12]>(), &mut text);
         Self(text)
-    }
-
-    /// Reads the printed form.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let ok = text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if ok { text.try_into().ok().map(Self) } else { None }
-    }
-
-    /// The printed form.
-    pub fn as_str(&self) -> &str {
-        ascii(&self.0)
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
