@@ -8,6 +8,8 @@
 mod aws;
 mod conversation;
 mod lifecycle;
+mod store;
 mod support;
 mod telemetry;
+mod tidy;
 mod users;
