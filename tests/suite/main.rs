@@ -7,6 +7,7 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod conversation;
+mod idle;
 mod lifecycle;
 mod store;
 mod support;
