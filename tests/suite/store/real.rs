@@ -11,7 +11,7 @@ use wsfleetd::{
 
 use super::{Desk, PATIENCE, claim, config, members::member, policy, request, texts};
 use crate::support::{
-    fleet::{eventually, get},
+    fleet::{TestFleet, eventually, get},
     instance::Instance,
     redis::RedisServer,
 };
@@ -242,6 +242,29 @@ async fn the_rare_verbs_do_not_stay_with_a_primary_that_was_demoted() {
         desk.store.join(&me).await.is_ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_instance_that_was_reaped_alive_joins_again() {
+    let fleet = TestFleet::start(2).await;
+    let early = fleet.connect(0, "Sid").await;
+    let index = fleet.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:o:*"]);
+    assert_eq!(index.lines().count(), 1, "{index}");
+    fleet.redis.ask(&["HSET", &index, "!", "x"]);
+    // Its lease is good, and nothing it says of Sid is written any more.
+    let mut sid = fleet.connect(0, "Sid").await;
+    let mut sunil = fleet.connect(1, "Sunil").await;
+    fleet[0].logs("joining again under a new epoch").await;
+    eventually("both of Sid's connections stand under the new epoch", PATIENCE, async || {
+        let dead = index.rsplit(':').next().expect("an epoch");
+        let keys = fleet.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:u:*"]);
+        let tags = keys.lines().map(|key| fleet.redis.ask(&["HVALS", key]));
+        fleet.entries() == 3 && tags.into_iter().all(|tags| !tags.contains(dead))
+    })
+    .await;
+    sunil.send("Sid", "\"hi\"").await;
+    sid.expect("\"hi\"").await;
+    drop(early);
 }
 
 /// Uses each verb once, with its answer looked at; before each, `first` is said to Redis.
