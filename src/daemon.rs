@@ -187,7 +187,8 @@ impl Listeners {
             let (upgrader, health) = (parts.upgrader.clone(), parts.health.clone());
             let proxies = settings.listen.trusted_proxies.as_slice().into();
             let service = Service::new(face, upgrader, health, page, proxies, within);
-            let serve = move |stream, peer| service.clone().serve(stream, peer);
+            let ending = stop.clone();
+            let serve = move |stream, peer| service.clone().serve(stream, peer, ending.clone());
             let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
             parts.tasks.spawn("listener", accept);
         }

@@ -18,7 +18,11 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 pub use self::health::{Check, Health};
 use crate::{
@@ -71,8 +75,9 @@ impl Service {
         Self { face, upgrader, health, page, trusted_proxies, first_request_within }
     }
 
-    /// Serves one connection until it ends or becomes a WebSocket.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+    /// Serves one connection until it ends or becomes a WebSocket. After `stop` it answers what it
+    /// was asked and closes: a load balancer keeps its connections open for minutes.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let asked = Arc::new(AtomicBool::new(false));
         let deadline = self.first_request_within;
         let seen = asked.clone();
@@ -93,10 +98,17 @@ impl Service {
             // An error here is a client that left or spoke no HTTP: hyper has answered it.
             _ = connection.as_mut() => return,
             () = sleep(deadline) => {}
+            () = stop.cancelled() => {}
         }
-        if asked.load(Ordering::Relaxed) {
-            let _ = connection.await;
+        if !asked.load(Ordering::Relaxed) {
+            return;
         }
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(deadline, connection).await;
     }
 
     async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {

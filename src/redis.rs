@@ -9,6 +9,7 @@
 
 mod keys;
 mod link;
+mod pool;
 mod script;
 mod subscriber;
 
@@ -28,6 +29,8 @@ pub use self::{
     script::Script,
     subscriber::{Subscriber, SubscriberEvent},
 };
+
+use self::pool::Manager;
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ pub struct Redis {
     info: ConnectionInfo,
     ca_pem: Option<Vec<u8>>,
     link: Link,
-    pool: bb8::Pool<RedisConnectionManager>,
+    pool: bb8::Pool<Manager>,
     keys: Keys,
     connect_timeout: Duration,
 }
@@ -88,13 +91,14 @@ impl Redis {
         let bad = |error: redis::RedisError| BadUrl(error.to_string());
         let info = connection_info(&config).map_err(bad)?;
         let client = client(info.clone(), config.ca_pem.clone()).map_err(bad)?;
-        let manager = RedisConnectionManager::new(client.get_connection_info().clone());
+        let dialler = RedisConnectionManager::new(client.get_connection_info().clone());
+        let manager = Manager::new(dialler.map_err(bad)?, config.command_timeout);
         let pool = bb8::Pool::builder()
             .max_size(config.pool_size)
             .connection_timeout(config.connect_timeout)
             // A PING per check-out doubles the commands and proves nothing about the next one.
             .test_on_check_out(false)
-            .build_unchecked(manager.map_err(bad)?);
+            .build_unchecked(manager);
         Ok(Self {
             info: client.get_connection_info().clone(),
             ca_pem: config.ca_pem,
@@ -158,7 +162,7 @@ impl Redis {
             bb8::RunError::User(error) => Fault::Failed(error),
             bb8::RunError::TimedOut => Fault::Down,
         })?;
-        script.run(&mut *connection, keys, args).await
+        connection.run(script, keys, args).await
     }
 
     /// Opens the subscription to `channels`.

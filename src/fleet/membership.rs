@@ -205,6 +205,8 @@ impl Membership {
         self.heart.beat();
         let (sent, epoch) = (Instant::now(), self.parts.epoch.get());
         match self.parts.store.heartbeat(epoch).await {
+            // A tombstone stands: nothing will be written for this epoch any more.
+            Ok(_) if self.parts.view.is_fenced(epoch) => self.rejoin(epoch).await?,
             Ok(Beat::Alive { counters, dead }) => {
                 self.acknowledged = sent;
                 self.lease.set(true);
@@ -306,10 +308,10 @@ impl Membership {
             || !self.peers.keys().all(|epoch| members.contains(epoch));
         self.peers.retain(|epoch, _| members.contains(epoch));
         for (epoch, counter) in counters {
-            let peer = self.peers.entry(*epoch).or_insert(Peer { counter: *counter, unchanged: 0 });
-            let stood_still = peer.counter == *counter;
-            peer.unchanged = if stood_still { peer.unchanged + 1 } else { 0 };
-            peer.counter = *counter;
+            let seen = self.peers.get(epoch).filter(|peer| peer.counter == *counter);
+            // The first sight of a counter is no round without a change.
+            let unchanged = seen.map_or(0, |peer| peer.unchanged + 1);
+            self.peers.insert(*epoch, Peer { counter: *counter, unchanged });
         }
         self.peers.entry(me).and_modify(|own| own.unchanged = 0);
         if changed {

@@ -29,9 +29,9 @@ const BATCH: usize = 64;
 /// Every partition is swept once in this time (COORDINATION §4.4).
 const FULL_SWEEP: Duration = Duration::from_secs(60);
 
-/// Sweeps in which an unknown epoch must be seen before it is reaped: a joining one is in no
-/// view for a moment.
-const ORPHAN_SWEEPS: u32 = 2;
+/// For how long an epoch must be unknown before it is reaped: one that joins registers
+/// connections before it stands in any view, in many partitions at once.
+const ORPHAN_AGE: Duration = Duration::from_secs(6);
 
 /// Between two looks at what needs repair, however often it is asked for: while Redis is away
 /// every try asks for the next.
@@ -46,7 +46,7 @@ pub struct Sweeper {
     asserted: (Option<Epoch>, u64),
     period: Duration,
     next: u16,
-    strangers: HashMap<Epoch, u32>,
+    strangers: HashMap<Epoch, Instant>,
     /// One assertion at a time; the next waits its turn.
     turn: Arc<Semaphore>,
 }
@@ -157,15 +157,16 @@ impl Sweeper {
     }
 
     fn note_strangers(&mut self, epochs: &[Epoch]) -> Vec<Epoch> {
+        self.strangers.retain(|epoch, _| !self.work.view.lives(*epoch));
         let mut orphans = Vec::new();
         for epoch in epochs.iter().filter(|epoch| !self.work.view.lives(**epoch)) {
-            let sweeps = self.strangers.entry(*epoch).or_default();
-            *sweeps += 1;
-            if *sweeps == ORPHAN_SWEEPS {
+            let since = *self.strangers.entry(*epoch).or_insert_with(Instant::now);
+            if since.elapsed() >= ORPHAN_AGE {
+                self.strangers.remove(epoch);
                 orphans.push(*epoch);
             }
         }
-        if !orphans.is_empty() || self.strangers.len() > usize::from(u16::MAX) {
+        if self.strangers.len() > usize::from(u16::MAX) {
             self.strangers.clear();
         }
         orphans
@@ -232,7 +233,10 @@ impl Work {
             }
             Claimed::Displaced => connection.outbox().order(Close::Displaced),
             Claimed::Limit(_) => connection.outbox().order(Close::Policy),
-            Claimed::Fenced => self.registrar.set_unsettled(),
+            Claimed::Fenced => {
+                self.view.fence(epoch);
+                self.registrar.set_unsettled();
+            }
         }
     }
 

@@ -112,13 +112,10 @@ impl Outbox {
         self.lock().leaving
     }
 
-    /// Moves what is waiting into `into`, and arranges that `session` is woken by more, or by an
-    /// order to close.
-    pub fn take(&self, into: &mut VecDeque<Delivery>, session: &Waker) {
+    /// Moves what is waiting into `into`. Only what is taken leaves the bound: take no more before
+    /// the last is written.
+    pub fn take(&self, into: &mut VecDeque<Delivery>) {
         let mut inner = self.lock();
-        if !inner.session.as_ref().is_some_and(|known| known.will_wake(session)) {
-            inner.session = Some(session.clone());
-        }
         if inner.queue.is_empty() {
             return;
         }
@@ -130,6 +127,14 @@ impl Outbox {
         inner.bytes = 0;
         if inner.queue.capacity() > KEEP_CAPACITY {
             inner.queue = VecDeque::new();
+        }
+    }
+
+    /// Arranges that `session` is woken by the next message, and by an order to close.
+    pub fn watch(&self, session: &Waker) {
+        let mut inner = self.lock();
+        if !inner.session.as_ref().is_some_and(|known| known.will_wake(session)) {
+            inner.session = Some(session.clone());
         }
     }
 

@@ -192,7 +192,9 @@ impl Link {
 
 /// A server that still loads, or that has become a replica, would refuse every script: better to
 /// find out here, where there are pauses between tries.
-async fn require_primary(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+pub(super) async fn require_primary(
+    connection: &mut MultiplexedConnection,
+) -> Result<(), RedisError> {
     let _: Value = redis::cmd("PING").query_async(connection).await?;
     // An ACL may forbid ROLE; then the first refused write will tell.
     let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(connection).await;
@@ -204,7 +206,7 @@ async fn require_primary(connection: &mut MultiplexedConnection) -> Result<(), R
     }
 }
 
-fn wants_new_connection(error: &RedisError) -> bool {
+pub(super) fn wants_new_connection(error: &RedisError) -> bool {
     let kinds = [
         ErrorKind::Server(ServerErrorKind::ReadOnly),
         ErrorKind::Server(ServerErrorKind::BusyLoading),

@@ -94,6 +94,7 @@ impl Queue {
         let last = self.payloads.back().map_or(PAYLOAD_BYTES, Vec::len);
         if last >= PAYLOAD_BYTES || self.envelopes_in_last >= PAYLOAD_ENVELOPES {
             self.payloads.push_back(vec![FORMAT]);
+            self.bytes += 1;
             self.envelopes_in_last = 0;
         }
         if let Some(payload) = self.payloads.back_mut() {
@@ -102,5 +103,46 @@ impl Queue {
             self.bytes += payload.len() - before;
             self.envelopes_in_last += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::envelope::Envelopes;
+
+    fn probe(length: usize) -> Envelope {
+        Envelope::Probe("x".repeat(length))
+    }
+
+    #[test]
+    fn what_waits_together_travels_together_and_in_order() {
+        let lane = Lane::new(Epoch::random());
+        let sent: Vec<_> = (0..150).map(|n| Envelope::Probe(n.to_string())).collect();
+        let told: Vec<_> = sent.iter().map(|envelope| lane.put(envelope)).collect();
+        assert_eq!(told.iter().filter(|told| **told == Laned::List).count(), 1);
+        let mut heard = Vec::new();
+        for more in [true, true, false] {
+            let (payload, rest) = lane.take();
+            heard.extend(Envelopes::read(payload.expect("three payloads").into()).unwrap());
+            assert_eq!(rest, more);
+        }
+        assert_eq!(heard, sent);
+        assert_eq!(lane.take(), (None, false));
+    }
+
+    #[test]
+    fn a_lane_that_was_full_takes_all_again_once_it_is_empty() {
+        let lane = Lane::new(Epoch::random());
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let mut taken = 0;
+            while lane.put(&probe(40_000)) != Laned::Full {
+                taken += 1;
+            }
+            rounds.push(taken);
+            while lane.take().1 {}
+        }
+        assert!(rounds[0] > 100 && rounds.iter().all(|taken| *taken == rounds[0]), "{rounds:?}");
     }
 }

@@ -202,7 +202,12 @@ impl Registrar {
         let epoch = self.shared.epoch.get();
         let limit = self.shared.config.connections_per_user;
         match self.shared.store.connect(epoch, claim, limit).await {
-            Ok(answer) => Some(answer),
+            Ok(answer) => {
+                if answer == Answer::Fenced {
+                    self.shared.view.fence(epoch);
+                }
+                Some(answer)
+            }
             Err(error) => {
                 debug!("a connection is not registered yet: {error}");
                 None

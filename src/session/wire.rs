@@ -35,6 +35,10 @@ use crate::{
 /// Written out at once when this much has gathered; also what a session keeps after a burst.
 const WRITE_BUFFER: usize = 8 * 1024;
 
+/// Own words to a client, such as error frames, that may wait for it: one that asks for more and
+/// reads none is not read from either.
+const MOST_SAID: usize = 64;
+
 /// How long a close frame may take to leave, and then the peer's to come back.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -81,6 +85,8 @@ pub struct Wire<T> {
     waiting: VecDeque<Delivery>,
     /// Fed into the write buffer since it was last empty: nobody knows yet whether it left.
     unflushed: Vec<Delivery>,
+    /// Own words among those two.
+    said: usize,
     needs_flush: bool,
 }
 
@@ -99,7 +105,8 @@ impl<T: Transport> Wire<T> {
             let part = read_ahead.to_vec();
             WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
         };
-        Self { socket, waiting: VecDeque::new(), unflushed: Vec::new(), needs_flush: false }
+        let (waiting, unflushed) = (VecDeque::new(), Vec::new());
+        Self { socket, waiting, unflushed, said: 0, needs_flush: false }
     }
 
     /// Puts messages in front of all others.
@@ -109,6 +116,7 @@ impl<T: Transport> Wire<T> {
 
     /// Says something to the client itself, behind what is waiting.
     pub fn say(&mut self, text: String) {
+        self.said += 1;
         self.waiting.push_back(Delivery::unnamed(text.into()));
     }
 
@@ -153,7 +161,11 @@ impl<T: Transport> Wire<T> {
         reading: bool,
         context: &mut Context<'_>,
     ) -> Poll<Event> {
-        outbox.take(&mut self.waiting, context.waker());
+        outbox.watch(context.waker());
+        // While the client does not read, what comes for it counts against its outbox's bound.
+        if self.waiting.is_empty() && self.unflushed.is_empty() {
+            outbox.take(&mut self.waiting);
+        }
         let wrote = match self.poll_write(context) {
             Poll::Ready(Ok(wrote)) => wrote,
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Lost),
@@ -165,7 +177,7 @@ impl<T: Transport> Wire<T> {
         if wrote {
             return Poll::Ready(Event::Wrote);
         }
-        if reading { self.poll_read(context) } else { Poll::Pending }
+        if reading && self.said < MOST_SAID { self.poll_read(context) } else { Poll::Pending }
     }
 
     /// Feeds all that waits, then flushes; whether anything was written.
@@ -188,6 +200,7 @@ impl<T: Transport> Wire<T> {
         // Capacity is given back: an idle connection keeps nothing of a burst.
         self.unflushed = Vec::new();
         self.waiting.shrink_to(0);
+        self.said = 0;
         Poll::Ready(Ok(wrote))
     }
 
@@ -223,5 +236,64 @@ fn broken(error: &Error) -> Event {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Event::Lost,
         Error::Protocol(_) | Error::AttackAttempt => Event::Broken(Close::ProtocolError),
         _ => Event::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::hub::Pushed;
+
+    /// Less than a message, so that a client that does not read stops the writer at once.
+    const PIPE: usize = 1024;
+
+    async fn wire() -> (Wire<DuplexStream>, DuplexStream) {
+        let config = Config { max_message: 4096, max_frame: 4096, read_buffer: 1024 };
+        let (ours, theirs) = duplex(PIPE);
+        (Wire::new(ours, Bytes::new(), &config).await, theirs)
+    }
+
+    async fn poll(wire: &mut Wire<DuplexStream>, outbox: &Outbox) -> Option<Event> {
+        timeout(Duration::from_millis(1), wire.event(outbox, true)).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_at_its_outboxs_bound() {
+        let ((mut wire, _silent), outbox) = (wire().await, Outbox::new(10_000));
+        let message = || Delivery::unnamed(vec![b'x'; 1000].into());
+        let mut queued = 0;
+        while outbox.push(message()) == Pushed::Queued {
+            queued += 1;
+            assert!(queued < 50, "{queued} messages of 1000 bytes, and the bound is 10,000");
+            if let Some(event) = poll(&mut wire, &outbox).await {
+                assert!(matches!(event, Event::Wrote), "{event:?}");
+            }
+        }
+        assert!(queued >= 10, "{queued} messages is less than the bound");
+        let event = poll(&mut wire, &outbox).await;
+        assert!(matches!(event, Some(Event::Ordered(Close::TryAgainLater))), "{event:?}");
+        let mut unwritten = wire.unwritten();
+        unwritten.extend(outbox.close());
+        assert!(unwritten.len() >= 10, "and what it did not get is handed on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_and_never_reads_is_not_read_from() {
+        let ((mut wire, mut client), outbox) = (wire().await, Outbox::new(10_000));
+        let question = [&[0x81, 0x81, 0, 0, 0, 0][..], b"?"].concat();
+        let mut asked = 0;
+        for _ in 0..1000 {
+            if timeout(Duration::from_millis(1), client.write_all(&question)).await.is_err() {
+                break;
+            }
+            asked += 1;
+            if let Some(Event::Text(_)) = poll(&mut wire, &outbox).await {
+                wire.say("Forbidden".repeat(100));
+            }
+        }
+        assert!(asked < 1000, "all of {asked} questions were read");
+        assert!(wire.waiting.len() + wire.unflushed.len() <= MOST_SAID);
     }
 }

@@ -24,7 +24,8 @@ if verb == 'join' then
     if theirs and theirs ~= ARGV[i + 1] then return { 'MISMATCH', ARGV[i], theirs } end
   end
   local holder = call('HGET', KEYS[4], ARGV[3])
-  if holder and holder ~= ARGV[5] and call('HEXISTS', KEYS[1], holder) == 1 then return { 'TAKEN' } end
+  local ours = holder == epoch or holder == ARGV[5] -- said before, and the answer was lost
+  if holder and not ours and call('HEXISTS', KEYS[1], holder) == 1 then return { 'TAKEN' } end
   for i = 6, #ARGV, 2 do call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
   call('HSET', KEYS[4], ARGV[3], epoch)
   call('HSETNX', KEYS[1], epoch, '0')

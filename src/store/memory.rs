@@ -1,12 +1,14 @@
 //! The store of an instance that is alone: the same verbs over one mutex.
 //!
-//! The embedded default, and the plain reading of what the scripts do. It knows epochs and
-//! tombstones like the real one, so that both pass the same suite; only nobody listens to its
-//! inboxes.
+//! The embedded default, and the plain reading of what the scripts do. It knows epochs, indexes
+//! and tombstones like the real one, so that both pass the same suite. Two things differ, because
+//! there is nobody else: no inbox is heard, so an owner that is not deaf is told by the router
+//! that asks; and no setting of another instance can contradict this one's.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,6 +24,12 @@ use crate::{
     ids::{Epoch, MessageId, Origin, UserHash},
 };
 
+/// How long a killed epoch is named to the others, as in Redis.
+const DEAD: Duration = Duration::from_secs(60);
+
+/// How often what has expired is thrown away; Redis does that by itself.
+const TIDY: Duration = Duration::from_secs(60);
+
 /// State in this process's memory.
 pub struct MemoryStore {
     policy: HoldPolicy,
@@ -29,12 +37,16 @@ pub struct MemoryStore {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     members: HashMap<Epoch, u64>,
     origins: HashMap<Origin, Epoch>,
-    dead: Vec<Epoch>,
+    dead: HashMap<Epoch, Instant>,
+    /// Reaped epochs; one that comes back takes another, so there are few.
+    tombs: HashSet<Epoch>,
+    /// Whom each epoch has; an epoch that ever wrote stays until it is reaped.
+    index: HashMap<Epoch, HashSet<UserHash>>,
     users: HashMap<UserHash, User>,
+    tidy_at: Instant,
 }
 
 #[derive(Default)]
@@ -60,11 +72,13 @@ struct Marker {
 impl MemoryStore {
     /// Empty.
     pub fn new(policy: HoldPolicy) -> Self {
-        Self { policy, state: Mutex::default() }
+        Self { policy, state: Mutex::new(State::new()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tidy();
+        state
     }
 
     fn mark(&self, user: &mut User) {
@@ -82,9 +96,10 @@ impl MemoryStore {
         }
         self.mark(user);
         let after = user.live_marker().unwrap_or(0);
-        user.mailbox.retain(|entry| entry.seq > after);
-        let bytes: usize = user.mailbox.iter().map(|entry| entry.payload.len()).sum();
-        let fits = user.mailbox.len() < self.policy.entries as usize
+        user.drop_read(after);
+        let unread = || user.mailbox.iter().filter(|entry| entry.seq > after);
+        let bytes: usize = unread().map(|entry| entry.payload.len()).sum();
+        let fits = unread().count() < self.policy.entries as usize
             && bytes + payload.len() <= self.policy.bytes as usize;
         if !fits {
             return Fate::Full;
@@ -98,8 +113,31 @@ impl MemoryStore {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            members: HashMap::new(),
+            origins: HashMap::new(),
+            dead: HashMap::new(),
+            tombs: HashSet::new(),
+            index: HashMap::new(),
+            users: HashMap::new(),
+            tidy_at: Instant::now() + TIDY,
+        }
+    }
+
+    /// Looks at every user, so rarely: otherwise each who was ever here would stay for ever.
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        if now < self.tidy_at {
+            return;
+        }
+        self.tidy_at = now + TIDY;
+        self.users.retain(|_, user| user.is_worth_keeping());
+        self.dead.retain(|_, since| now - *since < DEAD);
+    }
+
     fn claim(&mut self, epoch: Epoch, claim: &Claim, limit: u32) -> Claimed {
-        if self.dead.contains(&epoch) {
+        if self.tombs.contains(&epoch) {
             return Claimed::Fenced;
         }
         let user = self.users.entry(claim.user).or_default();
@@ -117,6 +155,7 @@ impl State {
             Some(at) => user.connections[at].1 = tag.clone(),
             None => user.connections.push((claim.device.clone(), tag.clone())),
         }
+        self.index.entry(epoch).or_default().insert(claim.user);
         let siblings = user.owners().into_iter().filter(|owner| *owner != epoch).collect();
         Claimed::Registered { tag, siblings, held: Vec::new(), more_held: false }
     }
@@ -135,6 +174,13 @@ impl User {
         self.marker.as_ref().filter(|m| m.expires > Instant::now()).map(|m| m.after)
     }
 
+    /// Drops what everyone has read, except the last entry, by which a late retry is known.
+    fn drop_read(&mut self, after: u64) {
+        while self.mailbox.len() > 1 && self.mailbox.front().is_some_and(|one| one.seq <= after) {
+            self.mailbox.pop_front();
+        }
+    }
+
     fn take_held(&mut self) -> Vec<Held> {
         self.expire();
         let after = self.live_marker();
@@ -148,6 +194,14 @@ impl User {
         let now = Instant::now();
         self.mailbox.retain(|entry| entry.expires > now);
     }
+
+    fn is_worth_keeping(&mut self) -> bool {
+        self.expire();
+        if self.live_marker().is_none() {
+            self.marker = None;
+        }
+        !self.connections.is_empty() || self.marker.is_some() || !self.mailbox.is_empty()
+    }
 }
 
 #[async_trait]
@@ -156,7 +210,8 @@ impl Store for MemoryStore {
         let mut state = self.state();
         let holder = state.origins.get(&member.origin).copied();
         let taken = holder.is_some_and(|epoch| {
-            Some(epoch) != member.before && state.members.contains_key(&epoch)
+            let ours = epoch == member.epoch || Some(epoch) == member.before;
+            !ours && state.members.contains_key(&epoch)
         });
         if taken {
             return Ok(Joined::OriginTaken);
@@ -171,7 +226,9 @@ impl Store for MemoryStore {
         let Some(counter) = state.members.get_mut(&epoch) else { return Ok(Beat::Fenced) };
         *counter += 1;
         let counters = state.members.iter().map(|(epoch, counter)| (*epoch, *counter)).collect();
-        Ok(Beat::Alive { counters, dead: state.dead.clone() })
+        let now = Instant::now();
+        let dead = state.dead.iter().filter(|(_, since)| now - **since < DEAD);
+        Ok(Beat::Alive { counters, dead: dead.map(|(epoch, _)| *epoch).collect() })
     }
 
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
@@ -190,7 +247,7 @@ impl Store for MemoryStore {
         }
         state.members.remove(&epoch);
         state.origins.retain(|_, holder| *holder != epoch);
-        state.dead.push(epoch);
+        state.dead.insert(epoch, Instant::now());
         Ok(true)
     }
 
@@ -228,14 +285,18 @@ impl Store for MemoryStore {
         Ok(answers)
     }
 
-    async fn disconnect(&self, _epoch: Epoch, release: &Release) -> Result<Released, StoreError> {
+    async fn disconnect(&self, epoch: Epoch, release: &Release) -> Result<Released, StoreError> {
         let mut state = self.state();
-        let Some(user) = state.users.get_mut(&release.user) else {
-            return Ok(Released { removed: false, left: 0, kept: 0 });
-        };
+        let State { users, index, .. } = &mut *state;
+        let user = users.entry(release.user).or_default();
         let before = user.connections.len();
         user.connections.retain(|(device, tag)| (device, tag) != (&release.device, &release.tag));
         let removed = user.connections.len() < before;
+        if !user.owners().contains(&epoch)
+            && let Some(listed) = index.get_mut(&epoch)
+        {
+            listed.remove(&release.user);
+        }
         let left = user.connections.len() as u64;
         if left > 0 || self.policy.window.is_none() {
             return Ok(Released { removed, left, kept: 0 });
@@ -280,51 +341,34 @@ impl Store for MemoryStore {
         Ok((before - user.connections.len()) as u64)
     }
 
-    async fn reap(&self, epoch: Epoch, partition: u16, _cursor: u64) -> Result<Reaped, StoreError> {
+    async fn reap(&self, epoch: Epoch, _partition: u16, _: u64) -> Result<Reaped, StoreError> {
         let mut state = self.state();
-        let State { users, dead, .. } = &mut *state;
-        if !dead.contains(&epoch) {
-            dead.push(epoch);
-        }
+        state.tombs.insert(epoch);
+        let listed = state.index.remove(&epoch).unwrap_or_default();
         let mut removed = 0;
-        let here = users.iter_mut().filter(|(uh, _)| uh.partition(self.partitions()) == partition);
-        for (_, user) in here {
+        for uh in listed {
+            let user = state.users.entry(uh).or_default();
             let before = user.connections.len();
             user.connections.retain(|(_, tag)| tag.epoch() != Some(epoch));
             removed += (before - user.connections.len()) as u64;
-            if before > 0 && user.connections.is_empty() {
+            if user.connections.is_empty() {
                 self.mark(user);
             }
         }
         Ok(Reaped { left: 0, removed, cursor: 0 })
     }
 
-    async fn sweep(&self, epoch: Epoch, partition: u16) -> Result<Swept, StoreError> {
-        let mut state = self.state();
-        if state.dead.contains(&epoch) {
+    async fn sweep(&self, epoch: Epoch, _partition: u16) -> Result<Swept, StoreError> {
+        let state = self.state();
+        if state.tombs.contains(&epoch) {
             return Ok(Swept::Fenced);
         }
-        state.users.retain(|_, user| user.is_worth_keeping());
-        let here =
-            state.users.iter().filter(|(uh, _)| uh.partition(self.partitions()) == partition);
-        let owned = here.filter(|(_, user)| user.owners().contains(&epoch));
-        let users = owned.map(|(uh, _)| *uh).collect();
-        Ok(Swept::Alive { heard: 1, users, epochs: state.members.keys().copied().collect() })
+        let users = state.index.get(&epoch).into_iter().flatten().copied().collect();
+        Ok(Swept::Alive { heard: 1, users, epochs: state.index.keys().copied().collect() })
     }
 
     /// One mutex needs no partitions.
     fn partitions(&self) -> u16 {
         1
-    }
-}
-
-impl User {
-    /// Redis forgets by itself; here the sweep does it.
-    fn is_worth_keeping(&mut self) -> bool {
-        self.expire();
-        if self.live_marker().is_none() {
-            self.marker = None;
-        }
-        !self.connections.is_empty() || self.marker.is_some() || !self.mailbox.is_empty()
     }
 }

@@ -7,7 +7,10 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod conversation;
+mod idle;
 mod lifecycle;
+mod store;
 mod support;
 mod telemetry;
+mod tidy;
 mod users;
