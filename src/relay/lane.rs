@@ -94,6 +94,7 @@ impl Queue {
         let last = self.payloads.back().map_or(PAYLOAD_BYTES, Vec::len);
         if last >= PAYLOAD_BYTES || self.envelopes_in_last >= PAYLOAD_ENVELOPES {
             self.payloads.push_back(vec![FORMAT]);
+            self.bytes += 1;
             self.envelopes_in_last = 0;
         }
         if let Some(payload) = self.payloads.back_mut() {
@@ -101,6 +102,22 @@ impl Queue {
             envelope.print(payload);
             self.bytes += payload.len() - before;
             self.envelopes_in_last += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_was_emptied_has_all_its_room_again() {
+        let lane = Lane::new(Epoch::random());
+        for _ in 0..3 {
+            let put = (0..1000).map(|n| lane.put(&Envelope::Probe(format!("{n}"))));
+            assert_eq!(put.filter(|laned| *laned == Laned::List).count(), 1, "listed once");
+            while lane.take().1 {}
+            assert_eq!(lane.queue.lock().unwrap().bytes, 0);
         }
     }
 }
