@@ -112,13 +112,17 @@ impl Outbox {
         self.lock().leaving
     }
 
-    /// Moves what is waiting into `into`, and arranges that `session` is woken by more, or by an
-    /// order to close.
-    pub fn take(&self, into: &mut VecDeque<Delivery>, session: &Waker) {
+    /// Arranges that `session` is woken by the next message, or by an order to close.
+    pub fn watch(&self, session: &Waker) {
         let mut inner = self.lock();
         if !inner.session.as_ref().is_some_and(|known| known.will_wake(session)) {
             inner.session = Some(session.clone());
         }
+    }
+
+    /// Moves what is waiting into `into`, where it does not count against the bound any more.
+    pub fn take(&self, into: &mut VecDeque<Delivery>) {
+        let mut inner = self.lock();
         if inner.queue.is_empty() {
             return;
         }

@@ -153,7 +153,11 @@ impl<T: Transport> Wire<T> {
         reading: bool,
         context: &mut Context<'_>,
     ) -> Poll<Event> {
-        outbox.take(&mut self.waiting, context.waker());
+        outbox.watch(context.waker());
+        // The bound is the outbox's: nothing is taken from it before the last has left.
+        if self.waiting.is_empty() && self.unflushed.is_empty() {
+            outbox.take(&mut self.waiting);
+        }
         let wrote = match self.poll_write(context) {
             Poll::Ready(Ok(wrote)) => wrote,
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Lost),
