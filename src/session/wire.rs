@@ -79,6 +79,8 @@ pub enum Event {
 pub struct Wire<T> {
     socket: WebSocketStream<T>,
     waiting: VecDeque<Delivery>,
+    /// For this client alone, and for this connection: it is never handed on.
+    reply: Option<String>,
     /// Fed into the write buffer since it was last empty: nobody knows yet whether it left.
     unflushed: Vec<Delivery>,
     needs_flush: bool,
@@ -99,7 +101,8 @@ impl<T: Transport> Wire<T> {
             let part = read_ahead.to_vec();
             WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
         };
-        Self { socket, waiting: VecDeque::new(), unflushed: Vec::new(), needs_flush: false }
+        let (waiting, unflushed) = (VecDeque::new(), Vec::new());
+        Self { socket, waiting, reply: None, unflushed, needs_flush: false }
     }
 
     /// Puts messages in front of all others.
@@ -107,9 +110,10 @@ impl<T: Transport> Wire<T> {
         self.waiting.extend(deliveries);
     }
 
-    /// Says something to the client itself, behind what is waiting.
+    /// Answers the client itself, behind what is waiting. Nothing more is read from it before it
+    /// takes the answer, so that one who only asks cannot fill the memory.
     pub fn say(&mut self, text: String) {
-        self.waiting.push_back(Delivery::unnamed(text.into()));
+        self.reply = Some(text);
     }
 
     /// Sends a ping; it goes out with the next flush.
@@ -169,7 +173,7 @@ impl<T: Transport> Wire<T> {
         if wrote {
             return Poll::Ready(Event::Wrote);
         }
-        if reading { self.poll_read(context) } else { Poll::Pending }
+        if reading && self.reply.is_none() { self.poll_read(context) } else { Poll::Pending }
     }
 
     /// Feeds all that waits, then flushes; whether anything was written.
@@ -182,6 +186,13 @@ impl<T: Transport> Wire<T> {
             self.unflushed.push(delivery);
             self.needs_flush = true;
             socket.as_mut().start_send(Message::Text(text))?;
+        }
+        if self.reply.is_some() {
+            ready!(socket.as_mut().poll_ready(context))?;
+            if let Some(reply) = self.reply.take() {
+                self.needs_flush = true;
+                socket.as_mut().start_send(Message::text(reply))?;
+            }
         }
         if !self.needs_flush {
             return Poll::Ready(Ok(false));
