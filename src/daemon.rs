@@ -189,7 +189,8 @@ impl Listeners {
             let within = settings.websocket.handshake_timeout;
             let (upgrader, health) = (parts.upgrader.clone(), parts.health.clone());
             let service = Service::new(face, upgrader, health, page, within);
-            let serve = move |stream, peer| service.clone().serve(stream, peer);
+            let leave = stop.clone();
+            let serve = move |stream, peer| service.clone().serve(stream, peer, leave.clone());
             let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
             parts.tasks.spawn("listener", accept);
         }

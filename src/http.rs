@@ -4,6 +4,7 @@ mod health;
 
 use std::{
     convert::Infallible,
+    future::pending,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -17,7 +18,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 pub use self::health::{Check, Health};
 use crate::{upgrade::Upgrader, web::Page};
@@ -65,8 +70,9 @@ impl Service {
         Self { face, upgrader, health, page, first_request_within }
     }
 
-    /// Serves one connection until it ends or becomes a WebSocket.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+    /// Serves one connection until it ends or becomes a WebSocket, or `stop` finds it asking
+    /// nothing: a load balancer keeps its connections for minutes.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let asked = Arc::new(AtomicBool::new(false));
         let deadline = self.first_request_within;
         let seen = asked.clone();
@@ -83,13 +89,20 @@ impl Service {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
+        let silent = async {
+            sleep(deadline).await;
+            if asked.load(Ordering::Relaxed) {
+                pending().await
+            }
+        };
         tokio::select! {
             // An error here is a client that left or spoke no HTTP: hyper has answered it.
             _ = connection.as_mut() => return,
-            () = sleep(deadline) => {}
+            () = silent => return,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         if asked.load(Ordering::Relaxed) {
-            let _ = connection.await;
+            let _ = timeout(deadline, connection).await;
         }
     }
 
