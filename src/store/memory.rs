@@ -174,6 +174,10 @@ impl Store for MemoryStore {
         Ok(Beat::Alive { counters, dead: state.dead.clone() })
     }
 
+    async fn members(&self) -> Result<Vec<Epoch>, StoreError> {
+        Ok(self.state().members.keys().copied().collect())
+    }
+
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
         let mut state = self.state();
         state.members.remove(&epoch);
