@@ -6,8 +6,13 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod classic;
 mod conversation;
+mod frames;
+mod handshake;
+mod health;
 mod lifecycle;
+mod stop;
 mod support;
 mod telemetry;
 mod users;
