@@ -92,8 +92,9 @@ impl Redis {
         let pool = bb8::Pool::builder()
             .max_size(config.pool_size)
             .connection_timeout(config.connect_timeout)
-            // A PING per check-out doubles the commands and proves nothing about the next one.
-            .test_on_check_out(false)
+            // bb8-redis takes no connection for broken: without this PING, those that a restart
+            // of Redis has cut would be handed out for ever.
+            .test_on_check_out(true)
             .build_unchecked(manager.map_err(bad)?);
         Ok(Self {
             info: client.get_connection_info().clone(),
