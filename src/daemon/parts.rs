@@ -319,7 +319,7 @@ fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), Daemon
                     leeway: auth.token_leeway,
                 };
                 let verifier = TokenVerifier::new(&config);
-                Mode::Token(verifier.map_err(|error| DaemonError::Setting(error.to_string()))?)
+                Mode::Token(verifier.map_err(|error| token_key::rejected(settings, &error))?)
             }
         });
     }
