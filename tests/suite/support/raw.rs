@@ -108,6 +108,11 @@ impl Raw {
         self.stream.shutdown().await.expect("half of the connection closes");
     }
 
+    /// Leaves without a goodbye of any kind: the server gets a RST.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("the socket is open");
+    }
+
     /// The answer to a request.
     pub async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
