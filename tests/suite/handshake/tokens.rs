@@ -1,10 +1,11 @@
 //! Tokens: where they may stand, which are refused, and what decides when there are several
 //! credentials.
 
-use std::{fs, time::SystemTime};
+use std::fs;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use wsfleetd::clock;
 
 use super::{SUNIL, assert_refused, faces, refusals::COLUMNS};
 use crate::support::{
@@ -31,8 +32,7 @@ fn sign_with(algorithm: Algorithm, key: &[u8], claims: &Value) -> String {
 
 /// Seconds since 1970, so many from now.
 fn after(seconds: i64) -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    now.as_secs() as i64 + seconds
+    (clock::micros() / 1_000_000) as i64 + seconds
 }
 
 fn token_of(key: &[u8], user: &str) -> String {
