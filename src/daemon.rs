@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use self::parts::Parts;
 use crate::{
@@ -62,6 +62,9 @@ pub enum DaemonError {
     /// The fleet was set up differently.
     #[error(transparent)]
     Mismatch(#[from] crate::fleet::membership::Mismatch),
+    /// A second signal ended the drain.
+    #[error("stopped at once, without a goodbye to {0} connections")]
+    Aborted(usize),
     /// Some work did not end in time.
     #[error("not stopped in time: {0} were still running")]
     Leftover(#[from] crate::lifecycle::Leftover),
@@ -73,7 +76,7 @@ impl DaemonError {
         match self {
             Self::Setting(_) | Self::Mismatch(_) => Exit::Config,
             Self::Bind(_) | Self::Identity(_) => Exit::Unavailable,
-            Self::Signals(_) | Self::Leftover(_) => Exit::Failure,
+            Self::Signals(_) | Self::Aborted(_) | Self::Leftover(_) => Exit::Failure,
         }
     }
 }
@@ -149,7 +152,7 @@ pub async fn run(settings: Settings, overrides: Overrides) -> Result<(), DaemonE
     drop(heart);
     tokio::select! {
         drained = drain(&settings, &parts, &background) => drained?,
-        () = stop.hard().cancelled() => warn!(message_id = events::ABORTED, "stopped at once"),
+        () = stop.hard().cancelled() => return Err(DaemonError::Aborted(parts.hub.len())),
     }
     outcome
 }

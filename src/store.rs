@@ -307,6 +307,9 @@ pub trait Store: Send + Sync {
     /// Says that an epoch lives; answers who else does.
     async fn heartbeat(&self, epoch: Epoch) -> Result<Beat, StoreError>;
 
+    /// Who is a member now, for decisions that no view of a moment ago may take.
+    async fn members(&self) -> Result<Vec<Epoch>, StoreError>;
+
     /// Takes an epoch off the table in good order.
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError>;
 

@@ -321,7 +321,7 @@ fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), Daemon
                     leeway: auth.token_leeway,
                 };
                 let verifier = TokenVerifier::new(&config)
-                    .map_err(|error| DaemonError::Setting(error.to_string()))?;
+                    .map_err(|error| token_key::rejected(settings, &error))?;
                 Mode::Token(Box::new(verifier))
             }
         });

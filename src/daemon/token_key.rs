@@ -12,7 +12,7 @@ use secrecy::SecretSlice;
 use tracing::info;
 
 use super::DaemonError;
-use crate::config::settings::Settings;
+use crate::{config::settings::Settings, upgrade::auth::token::KeyTooShort};
 
 /// Below the state directory.
 const FILE: &str = "auth-secret";
@@ -33,6 +33,15 @@ pub fn load(settings: &Settings) -> Result<SecretSlice<u8>, DaemonError> {
             key.map_err(|error| unusable("instance.state_dir", &file, &error))
         }
     }
+}
+
+/// Says which file holds a key that cannot be used.
+pub fn rejected(settings: &Settings, error: &KeyTooShort) -> DaemonError {
+    let own = settings.instance.state_dir.join(FILE);
+    let file = settings.auth.token_key_file.as_deref().unwrap_or(&own).display();
+    DaemonError::Setting(format!(
+        "auth.token.key_file {file}: {error}; make another, as with `openssl rand -base64 48`"
+    ))
 }
 
 fn read(file: &Path) -> io::Result<SecretSlice<u8>> {

@@ -128,7 +128,8 @@ impl Registrar {
         if let Some(epoch) = tag.epoch() {
             connection.register(Registration { epoch, since: tag.since() });
         }
-        for sibling in siblings.iter().filter(|epoch| self.shared.view.lives(**epoch)) {
+        // Also those not in view: they may have joined since, and the dead are found deaf.
+        for sibling in siblings {
             self.shared.router.hub().add_sibling(connection.user(), *sibling);
         }
     }
@@ -190,12 +191,25 @@ impl Registrar {
     async fn connect(&self, claim: &Claim) -> Option<Answer> {
         let answer = self.connect_once(claim).await?;
         let Answer::Limit(tags) = &answer else { return Some(answer) };
-        let is_dead = |tag: &&Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.lives(epoch));
-        let dead: Vec<_> = tags.iter().filter(is_dead).cloned().collect();
+        let dead = self.dead_among(tags).await;
         if dead.is_empty() || self.shared.store.prune(claim.user, &dead).await.is_err() {
             return Some(answer);
         }
         self.connect_once(claim).await
+    }
+
+    /// Those of `tags` whose instance is no member. One that is not in view may have joined since
+    /// the last heartbeat, so the store is asked before its connections are taken away.
+    async fn dead_among(&self, tags: &[Tag]) -> Vec<Tag> {
+        let is_unknown = |tag: &Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.lives(epoch));
+        if !tags.iter().any(is_unknown) {
+            return Vec::new();
+        }
+        let Ok(members) = self.shared.store.members().await else { return Vec::new() };
+        let me = self.shared.epoch.get();
+        let lives = |epoch: Epoch| epoch == me || members.contains(&epoch);
+        let is_dead = |tag: &&Tag| !tag.epoch().is_some_and(lives);
+        tags.iter().filter(is_dead).cloned().collect()
     }
 
     async fn connect_once(&self, claim: &Claim) -> Option<Answer> {

@@ -35,10 +35,6 @@ use crate::{
 /// Written out at once when this much has gathered; also what a session keeps after a burst.
 const WRITE_BUFFER: usize = 8 * 1024;
 
-/// Own words to a client, such as error frames, that may wait for it: one that asks for more and
-/// reads none is not read from either.
-const MOST_SAID: usize = 64;
-
 /// How long a close frame may take to leave, and then the peer's to come back.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -83,10 +79,10 @@ pub enum Event {
 pub struct Wire<T> {
     socket: WebSocketStream<T>,
     waiting: VecDeque<Delivery>,
+    /// For this client alone, and for this connection: it is never handed on.
+    reply: Option<String>,
     /// Fed into the write buffer since it was last empty: nobody knows yet whether it left.
     unflushed: Vec<Delivery>,
-    /// Own words among those two.
-    said: usize,
     needs_flush: bool,
 }
 
@@ -106,7 +102,7 @@ impl<T: Transport> Wire<T> {
             WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
         };
         let (waiting, unflushed) = (VecDeque::new(), Vec::new());
-        Self { socket, waiting, unflushed, said: 0, needs_flush: false }
+        Self { socket, waiting, reply: None, unflushed, needs_flush: false }
     }
 
     /// Puts messages in front of all others.
@@ -114,10 +110,10 @@ impl<T: Transport> Wire<T> {
         self.waiting.extend(deliveries);
     }
 
-    /// Says something to the client itself, behind what is waiting.
+    /// Answers the client itself, behind what is waiting. Nothing more is read from it before it
+    /// takes the answer, so that one who only asks cannot fill the memory.
     pub fn say(&mut self, text: String) {
-        self.said += 1;
-        self.waiting.push_back(Delivery::unnamed(text.into()));
+        self.reply = Some(text);
     }
 
     /// Sends a ping; it goes out with the next flush.
@@ -162,7 +158,7 @@ impl<T: Transport> Wire<T> {
         context: &mut Context<'_>,
     ) -> Poll<Event> {
         outbox.watch(context.waker());
-        // While the client does not read, what comes for it counts against its outbox's bound.
+        // The bound is the outbox's: nothing is taken from it before the last has left.
         if self.waiting.is_empty() && self.unflushed.is_empty() {
             outbox.take(&mut self.waiting);
         }
@@ -177,7 +173,7 @@ impl<T: Transport> Wire<T> {
         if wrote {
             return Poll::Ready(Event::Wrote);
         }
-        if reading && self.said < MOST_SAID { self.poll_read(context) } else { Poll::Pending }
+        if reading && self.reply.is_none() { self.poll_read(context) } else { Poll::Pending }
     }
 
     /// Feeds all that waits, then flushes; whether anything was written.
@@ -191,6 +187,13 @@ impl<T: Transport> Wire<T> {
             self.needs_flush = true;
             socket.as_mut().start_send(Message::Text(text))?;
         }
+        if self.reply.is_some() {
+            ready!(socket.as_mut().poll_ready(context))?;
+            if let Some(reply) = self.reply.take() {
+                self.needs_flush = true;
+                socket.as_mut().start_send(Message::text(reply))?;
+            }
+        }
         if !self.needs_flush {
             return Poll::Ready(Ok(false));
         }
@@ -200,7 +203,6 @@ impl<T: Transport> Wire<T> {
         // Capacity is given back: an idle connection keeps nothing of a burst.
         self.unflushed = Vec::new();
         self.waiting.shrink_to(0);
-        self.said = 0;
         Poll::Ready(Ok(wrote))
     }
 

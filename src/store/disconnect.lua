@@ -22,8 +22,8 @@ if removed == 1 then mark(k, ARGV[6]) end
 local b = {
   window = ARGV[6], ttl = ARGV[7], entries = tonumber(ARGV[8]), bytes = tonumber(ARGV[9]),
 }
-local kept = 0
+local known, kept = #ARGV >= 10 and mids(k) or {}, 0
 for i = 10, #ARGV, 2 do
-  if append(k, b, ARGV[i], ARGV[i + 1]) ~= 'full' then kept = kept + 1 end
+  if append(k, b, known, ARGV[i], ARGV[i + 1]) ~= 'full' then kept = kept + 1 end
 end
 return { removed, 0, kept }

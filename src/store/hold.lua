@@ -26,4 +26,4 @@ if #tags == 0 and call('EXISTS', KEYS[3]) == 0 then return { 0, named, '' } end
 local b = {
   window = ARGV[8], ttl = ARGV[9], entries = tonumber(ARGV[10]), bytes = tonumber(ARGV[11]),
 }
-return { 0, named, append(k, b, ARGV[3], ARGV[4]) }
+return { 0, named, append(k, b, mids(k), ARGV[3], ARGV[4]) }

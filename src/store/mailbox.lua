@@ -42,11 +42,18 @@ local function drop_read(k)
   end
 end
 
--- Appends one message; answers its seq, 'dup' when it is there already, or 'full'.
-local function append(k, b, mid, payload)
+-- The mids of what is there, read once per script: reading is what a long mailbox makes slow.
+local function mids(k)
+  local known = {}
   for _, entry in ipairs(call('LRANGE', k.mailbox, 0, -1)) do
-    if string.match(entry, '^%d+ %d+ (%S+) ') == mid then return 'dup' end
+    known[string.match(entry, '^%d+ %d+ (%S+) ')] = true
   end
+  return known
+end
+
+-- Appends one message, unless its mid is known; answers its seq, 'dup' or 'full'.
+local function append(k, b, known, mid, payload)
+  if known[mid] then return 'dup' end
   mark(k, b.window)
   local base = drop_read(k)
   local last = call('LINDEX', k.mailbox, -1)
@@ -60,6 +67,7 @@ local function append(k, b, mid, payload)
   end
   local head = seq .. ' ' .. prev .. ' ' .. mid .. ' ' .. string.format('%.0f', acc) .. ' '
   call('RPUSH', k.mailbox, head .. payload)
+  known[mid] = true
   call('EXPIRE', k.mailbox, b.ttl)
   return seq
 end

@@ -45,6 +45,9 @@ if verb == 'beat' then
   return { 'OK', call('HGETALL', KEYS[1]), fresh }
 end
 
+-- list  Answers {'OK', {epoch...}}
+if verb == 'list' then return { 'OK', call('HKEYS', KEYS[1]) } end
+
 -- leave  3 origin
 if verb == 'leave' then forget(ARGV[3]); return { 'OK' } end
 

@@ -231,6 +231,10 @@ impl Store for MemoryStore {
         Ok(Beat::Alive { counters, dead: dead.map(|(epoch, _)| *epoch).collect() })
     }
 
+    async fn members(&self) -> Result<Vec<Epoch>, StoreError> {
+        Ok(self.state().members.keys().copied().collect())
+    }
+
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
         let mut state = self.state();
         state.members.remove(&epoch);

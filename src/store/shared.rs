@@ -135,6 +135,11 @@ impl Store for SharedState {
         Ok(Beat::Alive { counters: counters.collect(), dead: epochs(value(answer.get(2))?) })
     }
 
+    async fn members(&self) -> Result<Vec<Epoch>, StoreError> {
+        let answer = self.member(&[b"list", b""]).await?;
+        Ok(epochs(value(answer.get(1))?))
+    }
+
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
         let origin = origin.to_string();
         self.member(&[b"leave", epoch.as_str().as_bytes(), origin.as_bytes()]).await?;

@@ -6,9 +6,14 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod classic;
 mod conversation;
+mod frames;
+mod handshake;
+mod health;
 mod idle;
 mod lifecycle;
+mod stop;
 mod store;
 mod support;
 mod telemetry;

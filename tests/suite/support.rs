@@ -12,4 +12,5 @@ pub mod journal;
 pub mod moto;
 pub mod postgres;
 pub mod process;
+pub mod raw;
 pub mod redis;

@@ -22,7 +22,7 @@ fn name(text: &str) -> UserId {
     UserId::parse(text).unwrap()
 }
 
-fn new_user(text: &str) -> NewUser {
+pub fn new_user(text: &str) -> NewUser {
     NewUser::named(name(text))
 }
 
@@ -40,7 +40,7 @@ fn database(url: &str) -> Database {
     }
 }
 
-async fn migrated(postgres: &Postgres) -> Database {
+pub async fn migrated(postgres: &Postgres) -> Database {
     let database = database(&postgres.url());
     users::migrate(&database).await.unwrap();
     database
