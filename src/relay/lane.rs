@@ -94,6 +94,7 @@ impl Queue {
         let last = self.payloads.back().map_or(PAYLOAD_BYTES, Vec::len);
         if last >= PAYLOAD_BYTES || self.envelopes_in_last >= PAYLOAD_ENVELOPES {
             self.payloads.push_back(vec![FORMAT]);
+            self.bytes += 1;
             self.envelopes_in_last = 0;
         }
         if let Some(payload) = self.payloads.back_mut() {
@@ -101,6 +102,32 @@ impl Queue {
             envelope.print(payload);
             self.bytes += payload.len() - before;
             self.envelopes_in_last += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::MessageId, relay::Letter};
+
+    #[test]
+    fn a_lane_that_was_emptied_owes_nothing() {
+        let lane = Lane::new(Epoch::random());
+        let letter = Letter {
+            user: crate::ids::UserHasher::new(b"secret").hash("Sid"),
+            mid: MessageId::random(),
+            from: Epoch::random(),
+            epochs: Vec::new(),
+            payload: bytes::Bytes::from_static(b"\"Hey!!\""),
+        };
+        let envelope = Envelope::Deliver(letter);
+        for envelopes in [1, PAYLOAD_ENVELOPES, 3 * PAYLOAD_ENVELOPES + 1] {
+            for _ in 0..envelopes {
+                assert_ne!(lane.put(&envelope), Laned::Full);
+            }
+            while lane.take().1 {}
+            assert_eq!(lane.queue.lock().unwrap().bytes, 0);
         }
     }
 }
