@@ -8,6 +8,8 @@
 mod aws;
 mod conversation;
 mod lifecycle;
+mod python_json;
 mod support;
 mod telemetry;
+mod transcript;
 mod users;

@@ -13,3 +13,4 @@ pub mod moto;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod wscat;
