@@ -7,6 +7,7 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod conversation;
+mod demo;
 mod lifecycle;
 mod python_json;
 mod support;
