@@ -10,6 +10,7 @@ mod conversation;
 mod demo;
 mod lifecycle;
 mod python_json;
+mod readme;
 mod support;
 mod telemetry;
 mod transcript;
