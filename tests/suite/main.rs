@@ -9,6 +9,7 @@ mod aws;
 mod conversation;
 mod demo;
 mod lifecycle;
+mod link;
 mod python_json;
 mod readme;
 mod support;

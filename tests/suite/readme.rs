@@ -29,11 +29,12 @@ enum Proof {
 
 const PACKAGE_TEST: &str = "tests/package/package_test.py";
 
-/// By the beginning of the command, the first that fits.
+/// The whole command, or, where it ends in a sign, its beginning.
 const PROOFS: &[(&str, Proof)] = &[
     ("cargo run --release -- demo", Proof::Demo),
     ("npx wscat -c ws://127.0.0.1:8080/Dev -H \"username:", Proof::Demo),
     ("tests/run", Proof::TestsRun),
+    ("tests/run --all", Proof::TestsRun),
     (
         "cargo install --locked cargo-deb",
         Proof::RunBy("tests/lib/install.sh", "install_cargo_tool cargo-deb"),
@@ -71,7 +72,7 @@ const PROOFS: &[(&str, Proof)] = &[
         "journalctl --catalog MESSAGE_ID=",
         Proof::RunBy(PACKAGE_TEST, r#""journalctl", "--catalog", "--no-pager""#),
     ),
-    ("openssl rand -base64 48 | sudo install", Proof::Machine),
+    ("openssl rand -base64 48 | sudo install ", Proof::Machine),
     ("sudo wsfleetd ", Proof::Machine),
     ("sudo CREDENTIALS_DIRECTORY=/etc/credstore wsfleetd ", Proof::Machine),
     ("curl --silent http://127.0.0.1:9180/", Proof::Machine),
@@ -216,7 +217,11 @@ fn root() -> &'static Path {
 }
 
 fn proof(command: &str) -> Option<Proof> {
-    PROOFS.iter().find(|(start, _)| command.starts_with(start)).map(|(_, proof)| *proof)
+    let fits = |known: &str| match known.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+        true => command == known,
+        false => command.starts_with(known),
+    };
+    PROOFS.iter().find(|(known, _)| fits(known)).map(|(_, proof)| *proof)
 }
 
 /// The commands that `proof` covers.
