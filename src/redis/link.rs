@@ -5,7 +5,7 @@
 //! So the rule is ours: an answer that means the connection, or the server behind it, is not the
 //! one we want throws the connection away, and one task dials, for ever, with capped and
 //! jittered pauses. Late writes of the old connection cannot arrive after those of the new one:
-//! the old one is killed by its id first.
+//! the old one is killed by its id first, if this is still the server that gave the id.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +54,16 @@ struct Shared {
 struct Dialled {
     connection: MultiplexedConnection,
     generation: u64,
-    client_id: i64,
+    name: ClientName,
+}
+
+/// What a server calls a connection. A server that was restarted counts its clients from the
+/// beginning, so that an id by itself may be a stranger's by now.
+#[derive(Clone, Debug)]
+struct ClientName {
+    /// `None`: an ACL forbids INFO.
+    run_id: Option<String>,
+    id: i64,
 }
 
 impl Link {
@@ -130,14 +139,14 @@ impl Link {
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut broken = self.shared.broken.subscribe();
         let mut generation = 0;
-        let mut late = None;
+        let mut late: Option<ClientName> = None;
         loop {
             generation += 1;
             let dialled = tokio::select! {
                 () = stop.cancelled() => return,
-                dialled = self.dial_until_up(generation, late) => dialled,
+                dialled = self.dial_until_up(generation, late.as_ref()) => dialled,
             };
-            let id = dialled.client_id;
+            let name = dialled.name.clone();
             self.shared.current.store(Some(Arc::new(dialled)));
             self.shared.state.send_replace(LinkState::Up(generation));
             info!(message_id = events::REDIS_BACK, "connected to Redis");
@@ -147,12 +156,12 @@ impl Link {
             }
             self.shared.current.store(None);
             self.shared.state.send_replace(LinkState::Down);
-            late = Some(id);
+            late = Some(name);
             warn!(message_id = events::REDIS_LOST, "lost the connection to Redis; dialling again");
         }
     }
 
-    async fn dial_until_up(&self, generation: u64, late: Option<i64>) -> Dialled {
+    async fn dial_until_up(&self, generation: u64, late: Option<&ClientName>) -> Dialled {
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(PAUSES.0)
             .with_max_delay(PAUSES.1)
@@ -168,26 +177,37 @@ impl Link {
         }
     }
 
-    async fn dial(&self, generation: u64, late: Option<i64>) -> Result<Dialled, RedisError> {
+    async fn dial(
+        &self,
+        generation: u64,
+        late: Option<&ClientName>,
+    ) -> Result<Dialled, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.shared.connect_timeout))
             .set_response_timeout(Some(self.shared.command_timeout));
         let mut connection =
             self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
-        if let Some(id) = late {
-            // Gone already, or not allowed by the ACL: then its socket's death must do.
-            let kill: Result<Value, _> = redis::cmd("CLIENT")
-                .arg("KILL")
-                .arg("ID")
-                .arg(id)
-                .query_async(&mut connection)
-                .await;
-            drop(kill);
+        let run_id = run_id(&mut connection).await;
+        let late = late.filter(|late| late.run_id.is_some() && late.run_id == run_id);
+        if let Some(late) = late {
+            kill(&mut connection, late.id).await;
         }
         require_primary(&mut connection).await?;
-        let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
-        Ok(Dialled { connection, generation, client_id })
+        let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        Ok(Dialled { connection, generation, name: ClientName { run_id, id } })
     }
+}
+
+/// Which start of which server this is.
+async fn run_id(connection: &mut MultiplexedConnection) -> Option<String> {
+    let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await.ok()?;
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
+}
+
+async fn kill(connection: &mut MultiplexedConnection, id: i64) {
+    let mut command = redis::cmd("CLIENT");
+    // Gone already, or not allowed by the ACL: then its socket's death must do.
+    let _: Result<Value, _> = command.arg("KILL").arg("ID").arg(id).query_async(connection).await;
 }
 
 /// A server that still loads, or that has become a replica, would refuse every script: better to

@@ -14,7 +14,7 @@ use moka::future::Cache;
 use tokio::time::Instant;
 
 use super::{Directory, Error, NewUser, Unavailable, User};
-use crate::{config::settings::Users, ids::UserId};
+use crate::{config::settings::Users, ids::UserId, telemetry::events};
 
 /// After a failed look-up, how long known users are answered from memory without asking again:
 /// each would otherwise wait out a connect timeout of its own.
@@ -108,11 +108,17 @@ impl<D: Directory> Cached<D> {
         match (before, found) {
             (None, Err(error)) => {
                 tracing::warn!(
+                    message_id = events::DATABASE_LOST,
                     "user look-up failed; users seen within {} are still let in: {error}",
                     humantime::format_duration(self.stale),
                 );
             }
-            (Some(_), Ok(_)) => tracing::info!("the user directory answers again"),
+            (Some(_), Ok(_)) => {
+                tracing::info!(
+                    message_id = events::DATABASE_BACK,
+                    "the user directory answers again"
+                );
+            }
             _ => {}
         }
     }

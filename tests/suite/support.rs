@@ -1,7 +1,9 @@
 //! What several stories need: real servers, child processes, fakes of the world outside.
 
+pub mod browser;
 pub mod child;
 pub mod client;
+pub mod demo;
 pub mod fleet;
 pub mod haproxy;
 #[cfg(feature = "aws")]
@@ -14,3 +16,4 @@ pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod wscat;
