@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use self::parts::Parts;
+use self::parts::{Fatal, Parts};
 use crate::{
     config::settings::Settings,
     fleet::identity::{self, Identity},
@@ -59,9 +59,9 @@ pub enum DaemonError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
-    /// The fleet was set up differently.
+    /// Something nobody can go on with.
     #[error(transparent)]
-    Mismatch(#[from] crate::fleet::membership::Mismatch),
+    Fatal(#[from] Fatal),
     /// A second signal ended the drain.
     #[error("stopped at once, without a goodbye to {0} connections")]
     Aborted(usize),
@@ -74,9 +74,12 @@ impl DaemonError {
     /// What the process ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Setting(_) | Self::Mismatch(_) => Exit::Config,
+            Self::Setting(_) | Self::Fatal(Fatal::Mismatch(_)) => Exit::Config,
             Self::Bind(_) | Self::Identity(_) => Exit::Unavailable,
-            Self::Signals(_) | Self::Aborted(_) | Self::Leftover(_) => Exit::Failure,
+            Self::Signals(_)
+            | Self::Fatal(Fatal::Failed(_))
+            | Self::Aborted(_)
+            | Self::Leftover(_) => Exit::Failure,
         }
     }
 }
@@ -143,7 +146,7 @@ pub async fn run(settings: Settings, overrides: Overrides) -> Result<(), DaemonE
     let outcome = loop {
         tokio::select! {
             () = stop.soft().cancelled() => break Ok(()),
-            Some(mismatch) = fatal.recv() => break Err(mismatch.into()),
+            Some(reason) = fatal.recv() => break Err(reason.into()),
             Ok(()) = reloads.changed() => reload(&*parts.directory).await,
             () = sleep(HEART_LIMIT / 4) => heart.beat(),
         }
@@ -236,7 +239,7 @@ async fn drain(
     notify::extend_timeout(bound + LAST_WORDS * 2);
     let total = parts.hub.len();
     while !parts.hub.is_empty() && start.elapsed() < bound {
-        // Again each time: a handshake that was under way may have added one.
+        // Again each time: handshakes that were under way add connections.
         parts.hub.close_all(Close::GoingAway);
         sleep(DRAIN_LOOK).await;
     }
@@ -249,7 +252,18 @@ async fn drain(
     );
     background.cancel();
     let left = bound.saturating_sub(start.elapsed()) + LAST_WORDS;
-    Ok(parts.tasks.finish(left).await?)
+    tokio::select! {
+        finished = parts.tasks.finish(left) => Ok(finished?),
+        never = send_away_latecomers(parts) => never,
+    }
+}
+
+/// A handshake that was under way when the hub was empty adds a connection after all.
+async fn send_away_latecomers<T>(parts: &Parts) -> T {
+    loop {
+        parts.hub.close_all(Close::GoingAway);
+        sleep(DRAIN_LOOK).await;
+    }
 }
 
 #[cfg(feature = "aws")]

@@ -85,7 +85,7 @@ impl Parts {
         directory: Arc<dyn Directory>,
         hearts: &Hearts,
         background: &CancellationToken,
-    ) -> Result<(Self, mpsc::Receiver<Mismatch>), DaemonError> {
+    ) -> Result<(Self, mpsc::Receiver<Fatal>), DaemonError> {
         let ground = Ground::new(settings, background)?;
         let ids = Arc::new(IdSource::new(Origin::random()));
         let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
@@ -116,6 +116,49 @@ impl Parts {
             token_key,
         };
         Ok((parts, fatalities))
+    }
+}
+
+/// What no instance can go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The fleet was set up differently.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// A task that everyone depends on has panicked: without it the instance would look healthy
+    /// and be deaf. Another process will do better.
+    #[error("the task {0:?} has failed, which is a defect; see the panic before this")]
+    Failed(&'static str),
+}
+
+/// Spawns tasks whose end by a panic ends the process.
+struct Vital {
+    tasks: Tasks,
+    fatal: mpsc::Sender<Fatal>,
+}
+
+/// Dropped by an unwinding task, it raises the alarm.
+struct Alarm {
+    name: &'static str,
+    fatal: mpsc::Sender<Fatal>,
+}
+
+impl Vital {
+    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let alarm = Alarm { name, fatal: self.fatal.clone() };
+        self.tasks.spawn(name, async move {
+            let _alarm = alarm;
+            work.await;
+        });
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A full channel holds another reason to end, which is as good.
+            let _ = self.fatal.try_send(Fatal::Failed(self.name));
+        }
     }
 }
 
@@ -180,7 +223,7 @@ impl<'a> Ground<'a> {
         api: SocketAddr,
         origin: Origin,
         hearts: &Hearts,
-        fatal: mpsc::Sender<Mismatch>,
+        fatal: mpsc::Sender<Fatal>,
     ) -> Fleet {
         let store: SharedStore = Arc::new(SharedState::new(redis.clone(), &self.hold_policy()));
         let (relay, returned) = Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone());
@@ -204,24 +247,24 @@ impl<'a> Ground<'a> {
         let lease = membership.lease();
         let member = membership.run(self.background.clone());
         // Redis and the relay go on until membership has left.
-        let (left, tasks) = (CancellationToken::new(), &self.tasks);
+        let left = CancellationToken::new();
+        let vital = Vital { tasks: self.tasks.clone(), fatal: fatal.clone() };
         let guard = left.clone().drop_guard();
-        tasks.spawn("membership", async move {
+        vital.spawn("membership", async move {
             if let Err(mismatch) = member.await {
                 // The daemon waits for this, or has begun to stop: then nobody needs to know.
-                let _ = fatal.send(mismatch).await;
+                let _ = fatal.send(Fatal::Mismatch(mismatch)).await;
             }
             drop(guard);
         });
-        let hot = redis.clone();
-        let stop = left.clone();
-        tasks.spawn("redis", async move { hot.run(stop).await });
+        let (hot, stop) = (redis.clone(), left.clone());
+        vital.spawn("redis", async move { hot.run(stop).await });
         let (reader, stop) = (relay.clone(), left.clone());
-        tasks.spawn("relay reader", async move { reader.read(stop).await });
+        vital.spawn("relay reader", async move { reader.read(stop).await });
         let (writer, stop) = (relay, left.clone());
-        tasks.spawn("relay writer", async move { writer.write(stop).await });
+        vital.spawn("relay writer", async move { writer.write(stop).await });
         let returns = router.clone();
-        tasks.spawn("returns", async move { returns.run(returned, left).await });
+        vital.spawn("returns", async move { returns.run(returned, left).await });
         Fleet { router, registrar, lease }
     }
 
@@ -358,4 +401,21 @@ fn read_secret(key: &str, file: &Path) -> Result<SecretString, DaemonError> {
     let text = String::from_utf8(read(key, file)?)
         .map_err(|_| DaemonError::Setting(format!("{key}: {} is not text", file.display())))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_vital_task_that_panics_is_fatal_and_one_that_ends_is_not() {
+        let (fatal, mut fatalities) = mpsc::channel(1);
+        let vital = Vital { tasks: Tasks::new(), fatal };
+        vital.spawn("quiet", async {});
+        vital.spawn("loud", async { panic!("planted") });
+        let told = fatalities.recv().await;
+        assert!(matches!(told, Some(Fatal::Failed("loud"))), "{told:?}");
+        drop(vital);
+        assert!(fatalities.recv().await.is_none());
+    }
 }

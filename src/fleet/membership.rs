@@ -358,8 +358,12 @@ impl Membership {
     fn bury(&mut self, me: Epoch, dead: Vec<Epoch>) {
         let members: Vec<Epoch> = self.peers.keys().copied().collect();
         for epoch in dead {
-            if epoch != me && self.dead.insert(epoch) {
-                self.reaper.reap(epoch, share(me, epoch, &members, self.parts.store.partitions()));
+            if epoch == me || self.dead.contains(&epoch) {
+                continue;
+            }
+            let mine = share(me, epoch, &members, self.parts.store.partitions());
+            if self.reaper.reap(epoch, mine) {
+                self.dead.insert(epoch);
             }
         }
     }

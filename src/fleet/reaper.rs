@@ -61,9 +61,13 @@ impl Reaper {
     }
 
     /// Frees what `epoch` left in `partitions`; does nothing if that is being done.
-    pub fn reap(&self, epoch: Epoch, partitions: Vec<u16>) {
-        if partitions.is_empty() || !self.busy().insert(epoch) {
-            return;
+    /// Answers false then: whoever inherits a further share must ask again.
+    pub fn reap(&self, epoch: Epoch, partitions: Vec<u16>) -> bool {
+        if partitions.is_empty() {
+            return true;
+        }
+        if !self.busy().insert(epoch) {
+            return false;
         }
         let reaper = self.clone();
         self.tasks.spawn("reap", async move {
@@ -75,6 +79,7 @@ impl Reaper {
                 "freed {removed} connections that epoch {epoch} had left"
             );
         });
+        true
     }
 
     async fn reap_all(&self, epoch: Epoch, partitions: Vec<u16>) -> u64 {

@@ -119,6 +119,9 @@ impl Sweeper {
             self.assert_unknown(epoch);
         }
         self.work.registrar.settle_releases().await;
+        for user in self.work.registrar.take_suspects() {
+            self.work.remove_ghosts(epoch, user).await;
+        }
         for orphan in self.sweep_next(epoch).await {
             self.reaper.reap(orphan, all(self.work.store.partitions()));
         }
@@ -232,7 +235,12 @@ impl Work {
                 }
             }
             Claimed::Displaced => connection.outbox().order(Close::Displaced),
-            Claimed::Limit(_) => connection.outbox().order(Close::Policy),
+            Claimed::Limit(_) => {
+                // Not enforced while Redis was away; dead instances' entries do not count.
+                if !self.registrar.claim_again(connection).await {
+                    connection.outbox().order(Close::Policy);
+                }
+            }
             Claimed::Fenced => {
                 self.view.fence(epoch);
                 self.registrar.set_unsettled();
@@ -245,8 +253,10 @@ impl Work {
         let claim = Registrar::claim_of(connection);
         let answer = self.store.connect(epoch, &claim, self.limit).await;
         if let Ok(Claimed::Registered { held, .. }) = answer {
+            // Reading has taken the marker away: every connection of the user must have its copy.
             for held in held {
-                connection.outbox().push(Delivery::unnamed(held.payload));
+                let delivery = Delivery::unnamed(held.payload);
+                self.hub.deliver_to_open(connection.user(), &delivery);
             }
         }
     }

@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::{
     hub::{Connection, Delivery, Registration},
-    ids::{CurrentEpoch, Epoch, MessageId},
+    ids::{CurrentEpoch, Epoch, MessageId, UserHash},
     lifecycle::Tasks,
     router::Router,
     store::{Claim, Claimed as Answer, Held, Release, SharedStore, Tag, View},
@@ -31,6 +31,10 @@ const LOST_RELEASES: usize = 10_000;
 
 /// Releases said again per round of the sweeper.
 const SETTLED_AT_ONCE: usize = 256;
+
+/// Users whose entries are to be looked at after a claim nobody has heard the answer of. What does
+/// not fit waits for the sweep.
+const SUSPECTS: usize = 10_000;
 
 /// How often what arrived during a release is handed on before the connection is let go.
 const LEAVING_ROUNDS: usize = 8;
@@ -71,6 +75,8 @@ struct Shared {
     call: Notify,
     /// A std lock: held to push or take.
     lost: Mutex<VecDeque<(Epoch, Release)>>,
+    /// A std lock: held to push or take.
+    suspects: Mutex<Vec<UserHash>>,
 }
 
 /// A connection that is in the hub, and known to the fleet unless that is away.
@@ -101,6 +107,7 @@ impl Registrar {
             unsettled: AtomicBool::new(false),
             call: Notify::new(),
             lost: Mutex::default(),
+            suspects: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -157,6 +164,19 @@ impl Registrar {
     /// Waits until connections may be unknown to the fleet.
     pub async fn unsettled(&self) {
         self.shared.call.notified().await;
+    }
+
+    /// Registers a connection that met the limit once more, after what dead instances left is
+    /// gone; whether it is known to the fleet now, or may yet be.
+    pub async fn claim_again(&self, connection: &Connection) -> bool {
+        self.register(connection).await.is_ok()
+    }
+
+    /// Users of whom the store may list connections that nobody here is; at most a round's worth.
+    pub fn take_suspects(&self) -> Vec<UserHash> {
+        let mut suspects = self.suspects();
+        let rest = suspects.len().saturating_sub(SETTLED_AT_ONCE);
+        suspects.split_off(rest)
     }
 
     /// Says again what Redis did not answer; stops at the first that it does not answer again.
@@ -251,8 +271,8 @@ impl Registrar {
             .filter(fits)
             .map(|delivery| (delivery.mid.unwrap_or_else(MessageId::random), delivery.text));
         let Some(registration) = connection.registration() else {
-            // Never registered: a late answer to the claim is undone by the sweep.
-            self.set_unsettled();
+            // The claim was not answered, and may have been done.
+            self.suspect(connection.user());
             return;
         };
         let tag = Tag::new(registration.epoch, connection.number(), registration.since);
@@ -268,11 +288,24 @@ impl Registrar {
         }
     }
 
+    fn suspect(&self, user: UserHash) {
+        let mut suspects = self.suspects();
+        if suspects.len() < SUSPECTS {
+            suspects.push(user);
+        }
+        drop(suspects);
+        self.set_unsettled();
+    }
+
     fn keep_lost(&self, epoch: Epoch, release: Release) {
         let mut lost = self.lost();
         if lost.len() < LOST_RELEASES {
             lost.push_back((epoch, release));
         }
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, Vec<UserHash>> {
+        self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) -> MutexGuard<'_, VecDeque<(Epoch, Release)>> {
