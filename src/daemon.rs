@@ -194,7 +194,9 @@ impl Listeners {
             let proxies = settings.listen.trusted_proxies.as_slice().into();
             let service = Service::new(face, upgrader, health, page, proxies, within);
             let ending = stop.clone();
-            let serve = move |stream, peer| service.clone().serve(stream, peer, ending.clone());
+            let serve = move |stream, peer, permit| {
+                service.clone().serve(stream, peer, permit, ending.clone())
+            };
             let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
             parts.tasks.spawn("listener", accept);
         }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::health::{Check, Health};
 use crate::{
+    listener::Permit,
     upgrade::{Peer, Upgrader},
     web::Page,
 };
@@ -77,14 +78,20 @@ impl Service {
 
     /// Serves one connection until it ends or becomes a WebSocket. After `stop` it answers what it
     /// was asked and closes: a load balancer keeps its connections open for minutes.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+        stop: CancellationToken,
+    ) {
         let asked = Arc::new(AtomicBool::new(false));
         let deadline = self.first_request_within;
         let seen = asked.clone();
         let service = service_fn(move |request| {
             seen.store(true, Ordering::Relaxed);
-            let service = self.clone();
-            async move { Ok::<_, Infallible>(service.route(request, peer.ip()).await) }
+            let (service, permit) = (self.clone(), permit.clone());
+            async move { Ok::<_, Infallible>(service.route(request, peer.ip(), permit).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -111,20 +118,30 @@ impl Service {
         let _ = timeout(deadline, connection).await;
     }
 
-    async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        permit: Permit,
+    ) -> Response<Full<Bytes>> {
         let peer = Peer::of(peer, request.headers(), &self.trusted_proxies);
         match self.face {
-            Face::App => self.app(request, peer).await,
-            Face::Api => self.api(request, peer).await,
+            Face::App => self.app(request, peer, permit).await,
+            Face::Api => self.api(request, peer, permit).await,
             Face::Admin => self.admin(&request).await,
         }
     }
 
-    async fn app(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn app(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        permit: Permit,
+    ) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {
-                self.upgrader.upgrade(request, peer).await
+                self.upgrader.upgrade(request, peer, permit).await
             }
             (&Method::GET, "/") => match &self.page {
                 Some(page) => html(page),
@@ -134,11 +151,16 @@ impl Service {
         }
     }
 
-    async fn api(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn api(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        permit: Permit,
+    ) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz" | "/api/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {
-                self.upgrader.upgrade(request, peer).await
+                self.upgrader.upgrade(request, peer, permit).await
             }
             _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
         }

@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,10 @@ use crate::{lifecycle::Tasks, telemetry::events};
 
 /// How long to let descriptors or memory come back before the next accept.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The right to hold one socket open; given back when the last who shares it lets go. A connection
+/// keeps it when it becomes a WebSocket, for it keeps its descriptor too.
+pub type Permit = Arc<OwnedSemaphorePermit>;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +65,7 @@ impl Listener {
         stop: CancellationToken,
         serve: F,
     ) where
-        F: Fn(TcpStream, SocketAddr) -> W,
+        F: Fn(TcpStream, SocketAddr, Permit) -> W,
         W: Future<Output = ()> + Send + 'static,
     {
         loop {
@@ -70,11 +74,7 @@ impl Listener {
                 accepted = self.accept(&permits) => accepted,
             };
             let Some((permit, stream, peer)) = accepted else { return };
-            let work = serve(stream, peer);
-            tasks.spawn(self.name, async move {
-                work.await;
-                drop(permit);
-            });
+            tasks.spawn(self.name, serve(stream, peer, Arc::new(permit)));
         }
     }
 
@@ -82,7 +82,7 @@ impl Listener {
     async fn accept(
         &self,
         permits: &Arc<Semaphore>,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    ) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
         let permit = permits.clone().acquire_owned().await.ok()?;
         loop {
             match self.socket.accept().await {

@@ -100,11 +100,13 @@ impl Upgrader {
         self.shared.config.paths.iter().any(|served| served == path)
     }
 
-    /// Answers a request that wants to be a WebSocket, and starts its session.
+    /// Answers a request that wants to be a WebSocket, and starts its session, which keeps `socket`,
+    /// the right to a descriptor, as long as it lives.
     pub async fn upgrade(
         &self,
         mut request: Request<Incoming>,
         peer: Peer,
+        socket: Arc<OwnedSemaphorePermit>,
     ) -> Response<Full<Bytes>> {
         let (number, id) = self.shared.ids.issue();
         let on_upgrade = hyper::upgrade::on(&mut request);
@@ -114,7 +116,7 @@ impl Upgrader {
         };
         match self.admit(&handshake, number, id).await {
             Ok(admitted) => {
-                self.start(admitted, on_upgrade);
+                self.start(admitted, on_upgrade, socket);
                 switching(handshake.key)
             }
             Err(refusal) => {
@@ -173,7 +175,7 @@ impl Upgrader {
         }
     }
 
-    fn start(&self, admitted: Admitted, on_upgrade: OnUpgrade) {
+    fn start(&self, admitted: Admitted, on_upgrade: OnUpgrade, socket: Arc<OwnedSemaphorePermit>) {
         let (config, router) = (self.shared.config.session.clone(), self.shared.router.clone());
         // Boxed: what only the beginning needs is not kept by everyone who is connected.
         let begin = Box::pin(begin(config, router, admitted, on_upgrade));
@@ -181,6 +183,7 @@ impl Upgrader {
             if let Some((mut session, _seat)) = begin.await {
                 session.run().await;
             }
+            drop(socket);
         });
     }
 }
