@@ -93,7 +93,9 @@ impl Queue {
     fn append(&mut self, envelope: &Envelope) {
         let last = self.payloads.back().map_or(PAYLOAD_BYTES, Vec::len);
         if last >= PAYLOAD_BYTES || self.envelopes_in_last >= PAYLOAD_ENVELOPES {
-            self.payloads.push_back(vec![FORMAT]);
+            let payload = vec![FORMAT];
+            self.bytes += payload.len();
+            self.payloads.push_back(payload);
             self.envelopes_in_last = 0;
         }
         if let Some(payload) = self.payloads.back_mut() {
@@ -102,5 +104,32 @@ impl Queue {
             self.bytes += payload.len() - before;
             self.envelopes_in_last += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_counts_out_what_it_has_counted_in() {
+        let lane = Lane::new(Epoch::random());
+        for _ in 0..3 * PAYLOAD_ENVELOPES {
+            lane.put(&Envelope::Probe("17".to_owned()));
+        }
+        let payloads = std::iter::from_fn(|| lane.take().0).count();
+        assert_eq!(payloads, 3);
+        let queue = lane.queue.lock().unwrap();
+        assert_eq!((queue.bytes, queue.is_listed), (0, false));
+    }
+
+    #[test]
+    fn a_peer_too_far_behind_is_fed_again_once_it_has_caught_up() {
+        let lane = Lane::new(Epoch::random());
+        let envelope = Envelope::Probe("x".repeat(100_000));
+        let taken = (0..100).take_while(|_| lane.put(&envelope) != Laned::Full).count();
+        assert!((40..50).contains(&taken), "{taken} of 100 KB");
+        while lane.take().1 {}
+        assert_eq!(lane.put(&envelope), Laned::List);
     }
 }
