@@ -201,7 +201,7 @@ impl Membership {
             Ok(Beat::Alive { counters, dead }) => {
                 self.acknowledged = sent;
                 self.lease.set(true);
-                self.observe(epoch, &counters);
+                self.observe(epoch, &counters, &dead);
                 self.bury(epoch, dead);
                 self.reconcile(epoch).await;
             }
@@ -289,7 +289,7 @@ impl Membership {
     }
 
     /// Counts rounds without change, and kills who stood still for too many.
-    fn observe(&mut self, me: Epoch, counters: &[(Epoch, u64)]) {
+    fn observe(&mut self, me: Epoch, counters: &[(Epoch, u64)], dead: &[Epoch]) {
         let members: HashSet<Epoch> = counters.iter().map(|(epoch, _)| *epoch).collect();
         let changed = self.peers.len() != members.len()
             || !self.peers.keys().all(|epoch| members.contains(epoch));
@@ -301,10 +301,12 @@ impl Membership {
             peer.counter = *counter;
         }
         self.peers.entry(me).and_modify(|own| own.unchanged = 0);
+        let view = &self.parts.view;
+        view.set(members, dead);
         if changed {
-            self.parts.relay.retain(|epoch| members.contains(&epoch));
-            self.parts.hub.retain_siblings(|epoch| members.contains(&epoch));
-            self.parts.view.set(members);
+            self.parts.relay.retain(|epoch| view.is_member(epoch));
+            // A newcomer's first word may have come before the heartbeat that lists it.
+            self.parts.hub.retain_siblings(|epoch| view.lives(epoch));
             self.dead.clear();
         }
         self.judge();

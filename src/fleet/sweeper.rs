@@ -25,15 +25,18 @@ const BATCH: usize = 64;
 /// Every partition is swept once in this time (COORDINATION §4.4).
 const FULL_SWEEP: Duration = Duration::from_secs(60);
 
-/// Sweeps in which an unknown epoch must be seen before it is reaped: a joining one is in no
-/// view for a moment.
-const ORPHAN_SWEEPS: u32 = 2;
+/// How long an epoch must be known from what it wrote, and be no member, before it is reaped: one
+/// that joins writes before it is listed.
+const ORPHAN_AGE: Duration = Duration::from_secs(12);
+
+/// Unknown epochs remembered; beyond this all are forgotten, and seen again.
+const MAX_STRANGERS: usize = u16::MAX as usize;
 
 /// The part of the fleet actor that repairs.
 pub struct Sweeper {
     work: Work,
     next: u16,
-    strangers: HashMap<Epoch, u32>,
+    strangers: HashMap<Epoch, Instant>,
     /// One assertion at a time; the next waits its turn.
     turn: Arc<Semaphore>,
 }
@@ -99,15 +102,16 @@ impl Sweeper {
     }
 
     fn note_strangers(&mut self, epochs: &[Epoch]) -> Vec<Epoch> {
+        self.strangers.retain(|epoch, _| !self.work.view.is_member(*epoch));
         let mut orphans = Vec::new();
-        for epoch in epochs.iter().filter(|epoch| !self.work.view.lives(**epoch)) {
-            let sweeps = self.strangers.entry(*epoch).or_default();
-            *sweeps += 1;
-            if *sweeps == ORPHAN_SWEEPS {
+        for epoch in epochs.iter().filter(|epoch| !self.work.view.is_member(**epoch)) {
+            let first_seen = self.strangers.entry(*epoch).or_insert_with(Instant::now);
+            if first_seen.elapsed() >= ORPHAN_AGE {
+                self.strangers.remove(epoch);
                 orphans.push(*epoch);
             }
         }
-        if !orphans.is_empty() || self.strangers.len() > usize::from(u16::MAX) {
+        if self.strangers.len() > MAX_STRANGERS {
             self.strangers.clear();
         }
         orphans

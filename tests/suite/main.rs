@@ -7,6 +7,8 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod conversation;
+mod failure;
+mod handover;
 mod lifecycle;
 mod support;
 mod telemetry;
