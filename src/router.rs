@@ -112,7 +112,7 @@ impl Router {
     pub fn deliver(&self, to: &str, text: Bytes) -> Option<SlowMessage> {
         let user = self.shared.hasher.hash(to);
         let delivery = Delivery::unnamed(text);
-        let local = self.shared.hub.deliver(user, &delivery);
+        let local = self.shared.hub.deliver_from_here(user, &delivery);
         if local.known {
             return self.deliver_here(user, delivery, &local);
         }
@@ -182,8 +182,9 @@ impl Router {
         }
         let relay = self.shared.relay.as_ref()?;
         let lanes: Route = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
-        let me = self.shared.epoch.get();
-        let named = std::iter::once(me).chain(local.siblings.iter().copied()).collect();
+        // Only who really has it may be named: what nobody has had may be held.
+        let me = local.is_open().then(|| self.shared.epoch.get());
+        let named = me.into_iter().chain(local.siblings.iter().copied()).collect();
         self.send(relay, &lanes, self.letter(user, MessageId::random(), delivery.text, named));
         None
     }
