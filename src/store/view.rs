@@ -75,7 +75,10 @@ mod tests {
         view.set([stays, leaves].into(), &[]);
         assert!(view.lives(comes) && !view.is_member(comes), "it may be joining now");
         view.set([stays].into(), &[killed]);
-        assert_eq!([stays, leaves, killed, comes].map(|e| view.lives(e)), [true, false, false, true]);
+        assert_eq!(
+            [stays, leaves, killed, comes].map(|e| view.lives(e)),
+            [true, false, false, true]
+        );
         tokio::time::advance(REMEMBERED).await;
         view.set([stays].into(), &[]);
         assert!(view.lives(leaves), "the dead are forgotten, in bounded room");
