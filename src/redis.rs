@@ -9,12 +9,12 @@
 
 mod keys;
 mod link;
+mod pool;
 mod script;
 mod subscriber;
 
 use std::time::Duration;
 
-use bb8_redis::RedisConnectionManager;
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value,
     io::tcp::TcpSettings,
@@ -77,7 +77,7 @@ pub struct Redis {
     info: ConnectionInfo,
     ca_pem: Option<Vec<u8>>,
     link: Link,
-    pool: bb8::Pool<RedisConnectionManager>,
+    pool: bb8::Pool<pool::Manager>,
     keys: Keys,
     connect_timeout: Duration,
 }
@@ -88,13 +88,13 @@ impl Redis {
         let bad = |error: redis::RedisError| BadUrl(error.to_string());
         let info = connection_info(&config).map_err(bad)?;
         let client = client(info.clone(), config.ca_pem.clone()).map_err(bad)?;
-        let manager = RedisConnectionManager::new(client.get_connection_info().clone());
+        let manager = pool::Manager::new(&client).map_err(bad)?;
         let pool = bb8::Pool::builder()
             .max_size(config.pool_size)
             .connection_timeout(config.connect_timeout)
             // A PING per check-out doubles the commands and proves nothing about the next one.
             .test_on_check_out(false)
-            .build_unchecked(manager.map_err(bad)?);
+            .build_unchecked(manager);
         Ok(Self {
             info: client.get_connection_info().clone(),
             ca_pem: config.ca_pem,
@@ -154,11 +154,15 @@ impl Redis {
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Value, Fault> {
-        let mut connection = self.pool.get().await.map_err(|error| match error {
+        let mut pooled = self.pool.get().await.map_err(|error| match error {
             bb8::RunError::User(error) => Fault::Failed(error),
             bb8::RunError::TimedOut => Fault::Down,
         })?;
-        script.run(&mut *connection, keys, args).await
+        let answer = script.run(&mut pooled.connection, keys, args).await;
+        if let Err(Fault::Failed(error)) = &answer {
+            pooled.is_unfit |= link::wants_new_connection(error);
+        }
+        answer
     }
 
     /// Opens the subscription to `channels`.

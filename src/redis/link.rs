@@ -204,7 +204,8 @@ async fn require_primary(connection: &mut MultiplexedConnection) -> Result<(), R
     }
 }
 
-fn wants_new_connection(error: &RedisError) -> bool {
+/// Whether the connection on which this happened should be replaced.
+pub(super) fn wants_new_connection(error: &RedisError) -> bool {
     let kinds = [
         ErrorKind::Server(ServerErrorKind::ReadOnly),
         ErrorKind::Server(ServerErrorKind::BusyLoading),
