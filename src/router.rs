@@ -281,7 +281,13 @@ impl Router {
         match answer.fate {
             Fate::Kept(_) => self.count(&self.shared.counters.held, 1),
             Fate::Full => self.count(&self.shared.counters.dropped, 1),
-            Fate::NotKept | Fate::Duplicate if answer.heard > 0 => self.learn(user, &answer.owners),
+            Fate::NotKept | Fate::Duplicate if answer.heard > 0 => {
+                // Only if all of them heard it is it known who did.
+                if answer.heard == answer.owners.len() as u64 {
+                    self.shared.relay.iter().for_each(|relay| relay.set_heard(&answer.owners));
+                }
+                self.learn(user, &answer.owners);
+            }
             Fate::NotKept | Fate::Duplicate => {
                 // The user has come here while the store was asked, and no inbox carried it.
                 if answer.owners.contains(&me) && !tried.contains(&me) {
