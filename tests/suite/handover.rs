@@ -46,6 +46,8 @@ async fn what_came_meanwhile_is_delivered_first_and_in_order_wherever_the_user_c
     for (from, at) in [(100, 0), (200, 1), (300, 1), (400, 0)] {
         leave(&fleet, sid).await;
         say(&mut sunil, &numbers(from..from + 20)).await;
+        // Those that a route led to where Sid was come back from there first.
+        eventually("all are held", PATIENCE, async || fleet.held() == 20).await;
         sid = fleet.connect(at, "Sid").await;
         say(&mut sunil, &numbers(from + 20..from + 30)).await;
         expect_all(&mut sid, &numbers(from..from + 30)).await;

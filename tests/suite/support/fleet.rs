@@ -57,9 +57,11 @@ impl TestFleet {
         self.sum("HLEN", "u:*")
     }
 
-    /// Users that instances count as theirs, and tombstones.
+    /// Users that instances count as theirs; tombstones are none.
     pub fn indexed(&self) -> usize {
-        self.sum("HLEN", "o:*")
+        let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', 'wsfleetd:{w*}:o:*')) do \
+                     n = n + redis.call('HLEN', key) - redis.call('HEXISTS', key, '!') end return n";
+        self.redis.ask(&["EVAL", count, "0"]).parse().expect("a count")
     }
 
     /// Tags `@<epoch>.<number>.<since>` of all entries.
