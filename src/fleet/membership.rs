@@ -128,6 +128,8 @@ impl Lease {
 struct Peer {
     counter: u64,
     unchanged: u32,
+    /// When this instance first saw the counter as it stands.
+    seen: Instant,
 }
 
 /// The actor.
@@ -294,11 +296,15 @@ impl Membership {
         let changed = self.peers.len() != members.len()
             || !self.peers.keys().all(|epoch| members.contains(epoch));
         self.peers.retain(|epoch, _| members.contains(epoch));
+        let now = Instant::now();
         for (epoch, counter) in counters {
-            let peer = self.peers.entry(*epoch).or_insert(Peer { counter: *counter, unchanged: 0 });
-            let stood_still = peer.counter == *counter;
-            peer.unchanged = if stood_still { peer.unchanged + 1 } else { 0 };
-            peer.counter = *counter;
+            let fresh = Peer { counter: *counter, unchanged: 0, seen: now };
+            let peer = self.peers.entry(*epoch).or_insert(fresh);
+            if peer.counter == *counter {
+                peer.unchanged += 1;
+            } else {
+                *peer = fresh;
+            }
         }
         self.peers.entry(me).and_modify(|own| own.unchanged = 0);
         let view = &self.parts.view;
@@ -314,10 +320,12 @@ impl Membership {
 
     fn judge(&mut self) {
         let limit = self.config.suspect_rounds;
+        // Each new connection to Redis is a round of its own: rounds alone prove no silence.
+        let silence = self.config.heartbeat.mul_f64(1.0 - JITTER) * limit;
         let suspects: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.unchanged >= limit)
+            .filter(|(_, peer)| peer.unchanged >= limit && peer.seen.elapsed() >= silence)
             .map(|(e, p)| (*e, p.counter))
             .collect();
         if suspects.is_empty() {
