@@ -292,10 +292,10 @@ pub static KEYS: &[Key] = keys! {
         "Longest message that is held; a longer one is delivered live or not at all.";
     "delivery.mailbox_entries" => delivery.mailbox_entries: Count(1, 1_000_000),
         Public, Restart,
-        "Messages held for one user; the oldest give way.";
+        "Messages held for one user; what comes when they are there is dropped.";
     "delivery.mailbox_bytes" => delivery.mailbox_bytes: Size(KIB, 256 * MIB),
         Public, Restart,
-        "Bytes held for one user; the oldest messages give way. At least max_stored_message.";
+        "Bytes held for one user; what does not fit is dropped. At least max_stored_message.";
     "delivery.mailbox_ttl" => delivery.mailbox_ttl: Span(s(1), s(365 * DAY)),
         Public, Restart,
         "How long a message is held at most.";
