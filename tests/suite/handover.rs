@@ -70,6 +70,24 @@ async fn what_was_held_is_delivered_to_one_connect_only() {
 }
 
 #[tokio::test]
+async fn what_has_been_read_is_never_delivered_again() {
+    let fleet = TestFleet::start(2).await;
+    let mut sunil = fleet.connect(0, "Sunil").await;
+    let sid = fleet.connect(1, "Sid").await;
+    leave(&fleet, sid).await;
+    say(&mut sunil, &numbers(0..5)).await;
+    let mut sid = fleet.connect(0, "Sid").await;
+    expect_all(&mut sid, &numbers(0..5)).await;
+    // It stands in the mailbox for its number's sake, and this time nothing new comes.
+    assert!(fleet.held() > 0);
+    for at in [1, 0] {
+        leave(&fleet, sid).await;
+        sid = fleet.connect(at, "Sid").await;
+        sid.expect_silence().await;
+    }
+}
+
+#[tokio::test]
 async fn when_the_window_is_over_nothing_is_held_any_more() {
     let fleet = TestFleet::with_settings(2, "[delivery]\nhandover_window = \"1s\"\n").await;
     let mut sunil = fleet.connect(0, "Sunil").await;

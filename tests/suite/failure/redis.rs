@@ -173,6 +173,37 @@ async fn cut_command_connections_are_made_again() {
     assert_eq!((fleet.entries(), fleet.members()), (3, 2));
 }
 
+#[tokio::test]
+async fn an_instance_whose_connection_flaps_takes_nobody_for_dead() {
+    let mut fleet = TestFleet::start(1).await;
+    let healthy = clients(&fleet);
+    let (healthy_epoch, _sid) = (fleet.epochs(), fleet.connect(0, "Sid").await);
+    fleet.grow().await;
+    let mut sunil = fleet.connect(1, "Sunil").await;
+    for n in 0..400 {
+        // Only who has something to say notices at once that the connection is gone.
+        sunil.send("Sid", &n.to_string()).await;
+        if n % 10 == 0 {
+            for id in clients(&fleet).iter().filter(|id| !healthy.contains(id)) {
+                fleet.redis.ask(&["CLIENT", "KILL", "ID", id]);
+            }
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    // A heartbeat after each new connection is a look more, and no second and a half.
+    assert!(fleet.epochs().contains(&healthy_epoch[0]), "it never missed a heartbeat");
+    assert_eq!((fleet.entries(), fleet.has_no_ghosts()), (2, true));
+    assert!(!fleet[1].log().contains("counts as dead"), "{}", fleet[1].log());
+}
+
+/// Ids of the connections that send commands, but the one that asks.
+fn clients(fleet: &TestFleet) -> Vec<String> {
+    let list = fleet.redis.ask(&["CLIENT", "LIST", "TYPE", "normal"]);
+    let others = list.lines().filter(|line| !line.contains("cmd=client"));
+    let ids = others.filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    ids.map(str::to_owned).collect()
+}
+
 /// Scripts that Redis has run.
 fn scripts(fleet: &TestFleet) -> u64 {
     let stats = fleet.redis.ask(&["INFO", "commandstats"]);
