@@ -45,6 +45,13 @@ pub struct LocalDelivery {
     pub known: bool,
 }
 
+impl LocalDelivery {
+    /// Whether the user has a connection here that is not leaving.
+    pub fn is_open(&self) -> bool {
+        self.delivered + self.full > 0
+    }
+}
+
 /// The connections on this instance; cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
@@ -109,10 +116,22 @@ impl Hub {
             ..LocalDelivery::default()
         };
         (local.delivered, local.full) = entry.push(delivery);
-        if local.delivered + local.full == 0 {
-            local.delivered += usize::from(entry.push_to_leaving(delivery));
+        // With siblings the leaving connection would hand on what they get anyway.
+        if !local.is_open() && local.siblings.is_empty() {
+            entry.push_to_leaving(delivery);
         }
         local
+    }
+
+    /// The same for a sender on this instance: a user whose first connection here is still being
+    /// claimed counts as absent. Its siblings are not known yet, and the store, which is asked
+    /// about who is absent, knows both.
+    pub fn deliver_from_here(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
+        let is_claimed = |entry: &User| entry.connections.iter().any(|one| !one.is_claiming());
+        if !self.shard(user).get(&user).is_some_and(is_claimed) {
+            return LocalDelivery::default();
+        }
+        self.deliver(user, delivery)
     }
 
     /// Gives a message to every open connection `user` has here; how many took it.
@@ -283,7 +302,7 @@ mod tests {
         let phone = desk.connect("Sid", 100);
         desk.send("Sid", "1");
         assert_eq!(texts(&phone), ["1"]);
-        assert_eq!(desk.send("Sid", "2").delivered, 1, "a leaving connection takes it");
+        assert!(desk.send("Sid", "2").known, "a leaving connection takes it");
         let rest = desk.hub.remove_if_drained(&phone);
         assert_eq!(rest.len(), 1, "and stays until it was handed on");
         assert!(desk.send("Sid", "3").known);
@@ -291,6 +310,29 @@ mod tests {
         assert!(desk.hub.remove_if_drained(&phone).is_empty());
         assert!(!desk.send("Sid", "4").known);
         assert!(desk.hub.is_empty());
+    }
+
+    #[test]
+    fn a_leaving_connection_leaves_what_comes_to_the_siblings() {
+        let desk = Desk::new();
+        let phone = desk.connect("Sid", 100);
+        desk.hub.add_sibling(desk.hasher.hash("Sid"), Epoch::random());
+        phone.outbox().close();
+        let sent = desk.send("Sid", "1");
+        assert_eq!((sent.known, sent.is_open(), sent.siblings.len()), (true, false, 1));
+        assert!(desk.hub.remove_if_drained(&phone).is_empty(), "nothing is handed on twice");
+    }
+
+    #[test]
+    fn who_is_still_being_claimed_is_absent_for_senders_here_and_present_for_those_elsewhere() {
+        let desk = Desk::new();
+        let phone = desk.connect("Sid", 100);
+        let (sid, hello) = (desk.hasher.hash("Sid"), Delivery::unnamed("1".into()));
+        assert!(!desk.hub.deliver_from_here(sid, &hello).known);
+        assert!(desk.hub.deliver(sid, &hello).is_open());
+        phone.end_claim();
+        assert!(desk.hub.deliver_from_here(sid, &hello).is_open());
+        assert_eq!(texts(&phone).len(), 2);
     }
 
     #[test]

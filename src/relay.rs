@@ -125,6 +125,12 @@ impl Relay {
         epochs.iter().filter(is_deaf).copied().collect()
     }
 
+    /// Notes that these inboxes are heard, as a script that published to them has found.
+    pub fn set_heard(&self, epochs: &[Epoch]) {
+        let lanes = self.lanes();
+        epochs.iter().filter_map(|epoch| lanes.get(epoch)).for_each(|lane| lane.set_deaf(false));
+    }
+
     /// Drops the lanes of epochs that are no members; routes over them end with them.
     pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
         self.lanes().retain(|epoch, lane| {

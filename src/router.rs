@@ -112,7 +112,7 @@ impl Router {
     pub fn deliver(&self, to: &str, text: Bytes) -> Option<SlowMessage> {
         let user = self.shared.hasher.hash(to);
         let delivery = Delivery::unnamed(text);
-        let local = self.shared.hub.deliver(user, &delivery);
+        let local = self.shared.hub.deliver_from_here(user, &delivery);
         if local.known {
             return self.deliver_here(user, delivery, &local);
         }
@@ -185,8 +185,9 @@ impl Router {
         }
         let relay = self.shared.relay.as_ref()?;
         let lanes: Route = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
-        let me = self.shared.epoch.get();
-        let named = std::iter::once(me).chain(local.siblings.iter().copied()).collect();
+        // Only who really has it may be named: what nobody has had may be held.
+        let me = local.is_open().then(|| self.shared.epoch.get());
+        let named = me.into_iter().chain(local.siblings.iter().copied()).collect();
         self.send(relay, &lanes, self.letter(user, MessageId::random(), delivery.text, named));
         None
     }
@@ -283,7 +284,13 @@ impl Router {
         match answer.fate {
             Fate::Kept(_) => self.count(&self.shared.counters.held, 1),
             Fate::Full => self.count(&self.shared.counters.dropped, 1),
-            Fate::NotKept | Fate::Duplicate if answer.heard > 0 => self.learn(user, &answer.owners),
+            Fate::NotKept | Fate::Duplicate if answer.heard > 0 => {
+                // Only if all of them heard it is it known who did.
+                if answer.heard == answer.owners.len() as u64 {
+                    self.shared.relay.iter().for_each(|relay| relay.set_heard(&answer.owners));
+                }
+                self.learn(user, &answer.owners);
+            }
             Fate::NotKept | Fate::Duplicate => {
                 // The user has come here while the store was asked, and no inbox carried it.
                 if answer.owners.contains(&me) && !tried.contains(&me) {

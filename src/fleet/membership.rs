@@ -131,6 +131,8 @@ impl Lease {
 struct Peer {
     counter: u64,
     unchanged: u32,
+    /// When this instance first saw the counter as it stands.
+    seen: Instant,
 }
 
 /// The actor.
@@ -211,7 +213,7 @@ impl Membership {
                 self.acknowledged = sent;
                 self.lease.set(true);
                 self.bury_predecessor(&counters);
-                self.observe(epoch, &counters);
+                self.observe(epoch, &counters, &dead);
                 self.bury(epoch, dead);
             }
             Ok(Beat::Fenced) => self.rejoin(epoch).await?,
@@ -302,22 +304,28 @@ impl Membership {
     }
 
     /// Counts rounds without change, and kills who stood still for too many.
-    fn observe(&mut self, me: Epoch, counters: &[(Epoch, u64)]) {
+    fn observe(&mut self, me: Epoch, counters: &[(Epoch, u64)], dead: &[Epoch]) {
         let members: HashSet<Epoch> = counters.iter().map(|(epoch, _)| *epoch).collect();
         let changed = self.peers.len() != members.len()
             || !self.peers.keys().all(|epoch| members.contains(epoch));
         self.peers.retain(|epoch, _| members.contains(epoch));
+        let now = Instant::now();
         for (epoch, counter) in counters {
-            let seen = self.peers.get(epoch).filter(|peer| peer.counter == *counter);
-            // The first sight of a counter is no round without a change.
-            let unchanged = seen.map_or(0, |peer| peer.unchanged + 1);
-            self.peers.insert(*epoch, Peer { counter: *counter, unchanged });
+            match self.peers.get_mut(epoch) {
+                Some(peer) if peer.counter == *counter => peer.unchanged += 1,
+                // The first sight of a counter is no round without a change.
+                _ => drop(
+                    self.peers.insert(*epoch, Peer { counter: *counter, unchanged: 0, seen: now }),
+                ),
+            }
         }
         self.peers.entry(me).and_modify(|own| own.unchanged = 0);
+        let view = &self.parts.view;
+        view.set(members, dead);
         if changed {
-            self.parts.relay.retain(|epoch| members.contains(&epoch));
-            self.parts.hub.retain_siblings(|epoch| members.contains(&epoch));
-            self.parts.view.set(members);
+            self.parts.relay.retain(|epoch| view.is_member(epoch));
+            // A newcomer's first word may have come before the heartbeat that lists it.
+            self.parts.hub.retain_siblings(|epoch| view.lives(epoch));
             self.dead.clear();
         }
         self.judge();
@@ -333,10 +341,12 @@ impl Membership {
 
     fn judge(&mut self) {
         let limit = self.config.suspect_rounds;
+        // Each new connection to Redis is a round of its own: rounds alone prove no silence.
+        let silence = self.config.heartbeat.mul_f64(1.0 - JITTER) * limit;
         let suspects: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.unchanged >= limit)
+            .filter(|(_, peer)| peer.unchanged >= limit && peer.seen.elapsed() >= silence)
             .map(|(e, p)| (*e, p.counter))
             .collect();
         if suspects.is_empty() {

@@ -29,9 +29,12 @@ const BATCH: usize = 64;
 /// Every partition is swept once in this time (COORDINATION §4.4).
 const FULL_SWEEP: Duration = Duration::from_secs(60);
 
-/// For how long an epoch must be unknown before it is reaped: one that joins registers
-/// connections before it stands in any view, in many partitions at once.
-const ORPHAN_AGE: Duration = Duration::from_secs(6);
+/// How long an epoch must be known from what it wrote, and be no member, before it is reaped: one
+/// that joins writes before it is listed.
+const ORPHAN_AGE: Duration = Duration::from_secs(12);
+
+/// Unknown epochs remembered; beyond this all are forgotten, and seen again.
+const MAX_STRANGERS: usize = u16::MAX as usize;
 
 /// Between two looks at what needs repair, however often it is asked for: while Redis is away
 /// every try asks for the next.
@@ -160,16 +163,16 @@ impl Sweeper {
     }
 
     fn note_strangers(&mut self, epochs: &[Epoch]) -> Vec<Epoch> {
-        self.strangers.retain(|epoch, _| !self.work.view.lives(*epoch));
+        self.strangers.retain(|epoch, _| !self.work.view.is_member(*epoch));
         let mut orphans = Vec::new();
-        for epoch in epochs.iter().filter(|epoch| !self.work.view.lives(**epoch)) {
-            let since = *self.strangers.entry(*epoch).or_insert_with(Instant::now);
-            if since.elapsed() >= ORPHAN_AGE {
+        for epoch in epochs.iter().filter(|epoch| !self.work.view.is_member(**epoch)) {
+            let first_seen = self.strangers.entry(*epoch).or_insert_with(Instant::now);
+            if first_seen.elapsed() >= ORPHAN_AGE {
                 self.strangers.remove(epoch);
                 orphans.push(*epoch);
             }
         }
-        if self.strangers.len() > usize::from(u16::MAX) {
+        if self.strangers.len() > MAX_STRANGERS {
             self.strangers.clear();
         }
         orphans

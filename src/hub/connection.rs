@@ -77,8 +77,13 @@ impl Connection {
         self.is_claiming.store(false, Ordering::Release);
     }
 
+    /// Whether its first claim is still on its way.
+    pub fn is_claiming(&self) -> bool {
+        self.is_claiming.load(Ordering::Acquire)
+    }
+
     /// Whether it may be registered again by others than its own session.
     pub fn may_be_asserted(&self) -> bool {
-        !self.is_claiming.load(Ordering::Acquire) && !self.outbox.is_leaving()
+        !self.is_claiming() && !self.outbox.is_leaving()
     }
 }

@@ -226,6 +226,7 @@ pub(super) async fn require_primary(
     }
 }
 
+/// Whether the connection on which this happened should be replaced.
 pub(super) fn wants_new_connection(error: &RedisError) -> bool {
     let kinds = [
         ErrorKind::Server(ServerErrorKind::ReadOnly),

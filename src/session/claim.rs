@@ -221,7 +221,8 @@ impl Registrar {
     /// Those of `tags` whose instance is no member. One that is not in view may have joined since
     /// the last heartbeat, so the store is asked before its connections are taken away.
     async fn dead_among(&self, tags: &[Tag]) -> Vec<Tag> {
-        let is_unknown = |tag: &Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.lives(epoch));
+        let is_unknown =
+            |tag: &Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.is_member(epoch));
         if !tags.iter().any(is_unknown) {
             return Vec::new();
         }

@@ -1,13 +1,23 @@
 //! The epochs that this instance believes alive.
 //!
 //! Membership writes it after each heartbeat; whoever reads ownership reads it beside this, so
-//! that what a dead instance left counts for nothing even before it is reaped.
+//! that what a dead instance left counts for nothing even before it is reaped. Not to be listed
+//! is no death: an instance that has just joined, or is about to, owns connections before the
+//! next heartbeat here tells of it. Dead is who was listed and is no more, or was killed.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::time::Instant;
 
 use crate::ids::Epoch;
+
+/// The dead are remembered for this long, as Redis does: far longer than it takes to reap them.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Who lives; cheap to clone.
 #[derive(Clone, Default)]
@@ -15,21 +25,38 @@ pub struct View(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    members: ArcSwap<HashSet<Epoch>>,
+    seen: ArcSwap<Seen>,
     /// An epoch of this instance that some write was refused for.
     fenced: ArcSwapOption<Epoch>,
 }
 
+#[derive(Default)]
+struct Seen {
+    members: HashSet<Epoch>,
+    gone: HashMap<Epoch, Instant>,
+}
+
 impl View {
-    /// Whether `epoch` may be alive. Before the first heartbeat nobody is known to be dead.
+    /// Whether `epoch` may be alive: nobody knows that it is dead.
     pub fn lives(&self, epoch: Epoch) -> bool {
-        let members = self.0.members.load();
-        members.is_empty() || members.contains(&epoch)
+        !self.0.seen.load().gone.contains_key(&epoch)
     }
 
-    /// Takes the members of the last heartbeat.
-    pub fn set(&self, members: HashSet<Epoch>) {
-        self.0.members.store(Arc::new(members));
+    /// Whether `epoch` was a member at the last heartbeat.
+    pub fn is_member(&self, epoch: Epoch) -> bool {
+        self.0.seen.load().members.contains(&epoch)
+    }
+
+    /// Takes the members of the last heartbeat, and who was killed lately.
+    pub fn set(&self, members: HashSet<Epoch>, dead: &[Epoch]) {
+        let (before, now) = (self.0.seen.load(), Instant::now());
+        let left = before.members.iter().chain(dead).map(|epoch| (*epoch, now));
+        let remembered = before.gone.iter().map(|(epoch, at)| (*epoch, *at));
+        let gone = left
+            .chain(remembered)
+            .filter(|(epoch, at)| !members.contains(epoch) && at.elapsed() < REMEMBERED)
+            .collect();
+        self.0.seen.store(Arc::new(Seen { members, gone }));
     }
 
     /// Notes that the store has refused to write for `epoch`: it was reaped, though its lease may
@@ -45,11 +72,33 @@ impl View {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.members.load().len()
+        self.0.seen.load().members.len()
     }
 
     /// Whether none is known yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_never_listed_may_live_and_who_is_listed_no_more_does_not() {
+        let (view, [stays, leaves, killed, comes]) =
+            (View::default(), std::array::from_fn(|_| Epoch::random()));
+        assert!(view.lives(leaves), "nothing is known yet");
+        view.set([stays, leaves].into(), &[]);
+        assert!(view.lives(comes) && !view.is_member(comes), "it may be joining now");
+        view.set([stays].into(), &[killed]);
+        assert_eq!(
+            [stays, leaves, killed, comes].map(|e| view.lives(e)),
+            [true, false, false, true]
+        );
+        tokio::time::advance(REMEMBERED).await;
+        view.set([stays].into(), &[]);
+        assert!(view.lives(leaves), "the dead are forgotten, in bounded room");
     }
 }

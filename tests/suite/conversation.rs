@@ -1,6 +1,20 @@
 //! Users on different instances talk: the main job, end to end.
 
-use crate::support::fleet::TestFleet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use crate::support::{
+    client::{Client, Ear, Mouth},
+    fleet::{PATIENCE, TestFleet, eventually},
+    instance::Instance,
+};
+
+/// Messages each way, where many are wanted.
+const MANY: usize = 10_000;
 
 #[tokio::test]
 async fn two_users_on_two_instances_talk_both_ways() {
@@ -14,4 +28,216 @@ async fn two_users_on_two_instances_talk_both_ways() {
     sunil.expect(r#""to myself""#).await;
     sunil.expect_silence().await;
     sid.expect_silence().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_each_way_arrive_once_and_in_order_across_instances() {
+    let fleet = TestFleet::start(2).await;
+    talk(fleet.connect(0, "Sunil").await, fleet.connect(1, "Sid").await).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_each_way_arrive_once_and_in_order_on_an_instance_alone() {
+    let alone = Instance::start("");
+    talk(alone.connect("Sunil").await, alone.connect("Sid").await).await;
+}
+
+#[tokio::test]
+async fn who_talks_on_one_instance_of_a_fleet_costs_redis_nothing() {
+    let fleet = TestFleet::start(1).await;
+    let (sunil, sid) = (fleet.connect(0, "Sunil").await, fleet.connect(0, "Sid").await);
+    let before = fleet.redis.commands();
+    let start = Instant::now();
+    talk(sunil, sid).await;
+    let span = start.elapsed();
+    let busy = fleet.redis.commands() - before;
+    let before = fleet.redis.commands();
+    sleep(span).await;
+    let idle = fleet.redis.commands() - before;
+    // One heartbeat and its sweeps may fall on either side.
+    assert!(busy < idle + 500, "{busy} commands for {MANY} messages each way, {idle} when idle");
+}
+
+#[tokio::test]
+async fn every_device_hears_every_message_once_wherever_the_sender_is() {
+    let fleet = TestFleet::start(3).await;
+    let mut devices = vec![
+        fleet.connect(0, "Sid").await,
+        fleet.connect(1, "Sid").await,
+        fleet.connect(1, "Sid").await,
+    ];
+    for (at, sender) in [(0, "Sunil"), (1, "Elon"), (2, "Alok")] {
+        let mut sender = fleet.connect(at, sender).await;
+        for n in 0..100 {
+            sender.send("Sid", &format!("{}", at * 1000 + n)).await;
+        }
+        let expected: Vec<_> = (0..100).map(|n| (at * 1000 + n).to_string()).collect();
+        for device in &mut devices {
+            assert_eq!(hear(device, 100).await, expected, "from instance {at}");
+        }
+    }
+    for device in &mut devices {
+        device.expect_silence().await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_joins_while_the_route_is_known_is_heard_at_once() {
+    let fleet = TestFleet::start(3).await;
+    let mut sunil = fleet.connect(0, "Sunil").await;
+    let mut phone = fleet.connect(1, "Sid").await;
+    for n in 0..10 {
+        sunil.send("Sid", &n.to_string()).await;
+        phone.expect(&n.to_string()).await;
+    }
+    // On a third instance, then on the sender's own.
+    for (at, first) in [(2, 10), (0, 20)] {
+        let mut laptop = fleet.connect(at, "Sid").await;
+        for n in first..first + 10 {
+            sunil.send("Sid", &n.to_string()).await;
+            phone.expect(&n.to_string()).await;
+            laptop.expect(&n.to_string()).await;
+        }
+        laptop.expect_silence().await;
+        laptop.close().await;
+        // What is sent while it leaves still reaches the phone once.
+        for n in 100..110 {
+            sunil.send("Sid", &n.to_string()).await;
+            phone.expect(&n.to_string()).await;
+        }
+        phone.expect_silence().await;
+    }
+    eventually("only two connections are left", PATIENCE, async || fleet.entries() == 2).await;
+}
+
+#[tokio::test]
+async fn the_device_that_stays_hears_everything_once_while_others_come_and_go() {
+    let fleet = TestFleet::start(3).await;
+    let (mouth, _ear) = fleet.connect(0, "Sunil").await.split();
+    let (_, ear) = fleet.connect(1, "Sid").await.split();
+    let speaking = tokio::spawn(speak_slowly(mouth, "Sid", 2000));
+    let hearing = tokio::spawn(hear_numbers(ear, 2000));
+    // On the sender's instance, on a third one, and on the phone's own.
+    for at in [0, 2, 0, 1, 0, 2, 0, 0, 2, 1, 0, 0] {
+        let laptop = fleet.connect(at, "Sid").await;
+        sleep(Duration::from_millis(50)).await;
+        let heard = laptop.close_hearing().await;
+        let once: HashSet<_> = heard.iter().collect();
+        assert_eq!(once.len(), heard.len(), "the laptop on {at} heard something twice");
+    }
+    speaking.await.expect("the speaker ends");
+    let heard = hearing.await.expect("the phone hears");
+    once_each(&heard, 2000);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_while_a_user_moves_between_instances() {
+    let fleet = TestFleet::start(3).await;
+    let (mouth, _ear) = fleet.connect(0, "Sunil").await.split();
+    let mut sid = fleet.connect(1, "Sid").await;
+    let speaking = tokio::spawn(speak_slowly(mouth, "Sid", 1500));
+    let mut heard = Vec::new();
+    let mut moves = 0;
+    while !speaking.is_finished() {
+        sleep(Duration::from_millis(40)).await;
+        heard.append(&mut sid.close_hearing().await);
+        moves += 1;
+        sid = fleet.connect(moves % 3, "Sid").await;
+    }
+    speaking.await.expect("the speaker ends");
+    while heard.len() < 1500 {
+        heard.push(sid.hear().await);
+    }
+    heard.append(&mut sid.hear_until_silence().await);
+    assert!(moves >= 10, "only {moves} moves");
+    once_each(&numbers(&heard), 1500);
+}
+
+#[tokio::test]
+async fn without_handover_what_an_absent_user_is_sent_is_gone() {
+    let fleet = TestFleet::with_settings(2, "[delivery]\nclassic = \"drop\"\n").await;
+    let (mut sunil, mut sid) = (fleet.connect(0, "Sunil").await, fleet.connect(1, "Sid").await);
+    sunil.send("Sid", r#""here""#).await;
+    sid.expect(r#""here""#).await;
+    sid.close().await;
+    eventually("Sid is gone", PATIENCE, async || fleet.entries() == 1).await;
+    for n in 0..10 {
+        sunil.send("Sid", &n.to_string()).await;
+    }
+    // Time for what a route led astray to come back, and to be dealt with.
+    sunil.expect_silence().await;
+    assert_eq!((fleet.held(), fleet.keys("r:*")), (0, vec![]), "nothing is kept");
+    for at in 0..2 {
+        let mut sid = fleet.connect(at, "Sid").await;
+        sid.expect_silence().await;
+        sunil.send("Sid", r#""again""#).await;
+        sid.expect(r#""again""#).await;
+        sid.close().await;
+    }
+}
+
+/// Both say [`MANY`] things to each other at once, and hear all of them, in order.
+async fn talk(sunil: Client, sid: Client) {
+    let ((sunil_says, sunil_hears), (sid_says, sid_hears)) = (sunil.split(), sid.split());
+    let all = [
+        tokio::spawn(speak(sunil_says, "Sid")),
+        tokio::spawn(hear_in_order(sid_hears)),
+        tokio::spawn(speak(sid_says, "Sunil")),
+        tokio::spawn(hear_in_order(sunil_hears)),
+    ];
+    for one in all {
+        one.await.expect("all are said and heard");
+    }
+}
+
+async fn speak(mut mouth: Mouth, to: &'static str) {
+    for n in 0..MANY {
+        mouth.send(to, &n.to_string()).await;
+    }
+    // The halves share a connection: it must stay while the other hears.
+    sleep(Duration::from_millis(1)).await;
+}
+
+async fn hear_in_order(mut ear: Ear) {
+    for n in 0..MANY {
+        assert_eq!(ear.hear().await, n.to_string());
+    }
+}
+
+/// A message each two milliseconds or so.
+async fn speak_slowly(mut mouth: Mouth, to: &'static str, count: usize) -> Mouth {
+    for n in 0..count {
+        mouth.send(to, &n.to_string()).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+    mouth
+}
+
+async fn hear_numbers(mut ear: Ear, count: usize) -> Vec<usize> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        heard.push(ear.hear().await.parse().expect("a number"));
+    }
+    heard
+}
+
+async fn hear(client: &mut Client, count: usize) -> Vec<String> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        heard.push(client.hear().await);
+    }
+    heard
+}
+
+fn numbers(texts: &[String]) -> Vec<usize> {
+    texts.iter().map(|text| text.parse().expect("a number")).collect()
+}
+
+/// Each of `0..count` was heard, and none twice.
+fn once_each(heard: &[usize], count: usize) {
+    let once: HashSet<_> = heard.iter().copied().collect();
+    let missing: Vec<_> = (0..count).filter(|n| !once.contains(n)).collect();
+    let mut seen = HashSet::new();
+    let twice: Vec<_> = heard.iter().filter(|n| !seen.insert(**n)).collect();
+    assert!(missing.is_empty() && twice.is_empty(), "missing {missing:?}, twice {twice:?}");
 }

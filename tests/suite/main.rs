@@ -4,12 +4,19 @@
 //! `support`. Tests bind port 0, keep their files in temporary directories and stop what they
 //! start.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test ends with its process, and tells its own time"
+)]
+
 #[cfg(feature = "aws")]
 mod aws;
 mod classic;
 mod conversation;
 mod demo;
+mod failure;
 mod frames;
+mod handover;
 mod handshake;
 mod health;
 mod idle;

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
@@ -64,17 +67,14 @@ impl Client {
         self.socket.send(Message::text(text)).await.expect("the frame is sent");
     }
 
-    /// Sends any message.
-    pub async fn say_raw(&mut self, message: Message) {
-        self.socket.send(message).await.expect("the frame is sent");
-    }
-
     /// Queues a text frame without waiting for it to leave.
+    #[allow(dead_code, reason = "benches/load.rs shares this file")]
     pub async fn feed(&mut self, text: String) {
         self.socket.feed(Message::text(text)).await.expect("the frame is queued");
     }
 
     /// Sends what is queued.
+    #[allow(dead_code, reason = "benches/load.rs shares this file")]
     pub async fn flush(&mut self) {
         self.socket.flush().await.expect("the frames leave");
     }
@@ -125,9 +125,67 @@ impl Client {
         while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
     }
 
+    /// The same; every text that still came before the server's own close.
+    pub async fn close_hearing(mut self) -> Vec<String> {
+        self.socket.close(None).await.expect("the close frame is sent");
+        let mut heard = Vec::new();
+        while let Ok(Some(Ok(message))) = timeout(PATIENCE, self.socket.next()).await {
+            if let Message::Text(text) = message {
+                heard.push(text.to_string());
+            }
+        }
+        heard
+    }
+
+    /// What came already, up to a silence.
+    pub async fn hear_until_silence(&mut self) -> Vec<String> {
+        let mut heard = Vec::new();
+        loop {
+            match timeout(SILENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => heard.push(text.to_string()),
+                Ok(Some(Ok(_))) => {}
+                Ok(other) => panic!("expected an open connection, got {other:?}"),
+                Err(_) => return heard,
+            }
+        }
+    }
+
+    /// Two halves, to speak and to hear at the same time.
+    pub fn split(self) -> (Mouth, Ear) {
+        let (mouth, ear) = self.socket.split();
+        (Mouth(mouth), Ear(ear))
+    }
+
     /// The TCP stream, to misbehave on.
     pub fn into_stream(self) -> TcpStream {
         self.socket.into_inner()
+    }
+}
+
+/// The half of a client that speaks.
+pub struct Mouth(SplitSink<WebSocketStream<TcpStream>, Message>);
+
+impl Mouth {
+    /// Sends a classic `send`, `message` being JSON.
+    pub async fn send(&mut self, to: &str, message: &str) {
+        let text = format!(r#"{{"action":"send","to":"{to}","message":{message}}}"#);
+        self.0.send(Message::text(text)).await.expect("the frame is sent");
+    }
+}
+
+/// The half of a client that hears.
+pub struct Ear(SplitStream<WebSocketStream<TcpStream>>);
+
+impl Ear {
+    /// The next text frame.
+    pub async fn hear(&mut self) -> String {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return text.to_string(),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                other => panic!("expected a text frame, got {other:?}"),
+            }
+        }
     }
 }
 

@@ -34,29 +34,52 @@ impl TestFleet {
 
     /// Adds an instance.
     pub async fn grow(&mut self) -> usize {
+        let at = self.instances.len();
         self.instances.push(Instance::start(&self.more));
-        self.settle().await;
-        self.instances.len() - 1
+        self.settle_one(at).await;
+        at
+    }
+
+    /// Starts a new instance in the place of one that has ended.
+    pub async fn replace(&mut self, at: usize) {
+        self.instances[at] = Instance::start(&self.more);
+        self.settle_one(at).await;
     }
 
     /// Every instance is ready and a member.
     pub async fn settle(&self) {
-        for instance in &self.instances {
-            eventually("the instance is ready", PATIENCE, async || {
-                get(instance.admin(), "/readyz").await.0 == 200
-            })
-            .await;
+        for at in 0..self.instances.len() {
+            self.settle_one(at).await;
         }
     }
 
     /// Entries of connections in Redis, all users'.
     pub fn entries(&self) -> usize {
-        let keys = self.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:u:*"]);
-        let lens = keys
-            .lines()
-            .filter(|key| !key.is_empty())
-            .map(|key| self.redis.ask(&["HLEN", key]).parse::<usize>().expect("a length"));
-        lens.sum()
+        self.sum("HLEN", "u:*")
+    }
+
+    /// Users that instances count as theirs; tombstones are none.
+    pub fn indexed(&self) -> usize {
+        let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', 'wsfleetd:{w*}:o:*')) do \
+                     n = n + redis.call('HLEN', key) - redis.call('HEXISTS', key, '!') end return n";
+        self.redis.ask(&["EVAL", count, "0"]).parse().expect("a count")
+    }
+
+    /// Tags `@<epoch>.<number>.<since>` of all entries.
+    pub fn tags(&self) -> Vec<String> {
+        let tags = self.keys("u:*").into_iter().map(|key| self.redis.ask(&["HVALS", &key]));
+        tags.flat_map(|tags| tags.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    /// Epochs of the members.
+    pub fn epochs(&self) -> Vec<String> {
+        self.redis.ask(&["HKEYS", "wsfleetd:{m}:hb"]).lines().map(str::to_owned).collect()
+    }
+
+    /// Every entry belongs to a member.
+    pub fn has_no_ghosts(&self) -> bool {
+        let epochs = self.epochs();
+        self.tags().iter().all(|tag| epochs.iter().any(|epoch| tag[1..].starts_with(epoch)))
     }
 
     /// The epochs in whose name connections are registered: one for each instance that has any.
@@ -70,12 +93,19 @@ impl TestFleet {
 
     /// Messages that wait for someone in Redis, read ones that are kept for their number included.
     pub fn held(&self) -> usize {
-        let keys = self.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:q:*"]);
-        let lens = keys
-            .lines()
-            .filter(|key| !key.is_empty())
-            .map(|key| self.redis.ask(&["LLEN", key]).parse::<usize>().expect("a length"));
-        lens.sum()
+        self.sum("LLEN", "q:*")
+    }
+
+    /// Keys of the users' partitions that end like this.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let keys = self.redis.ask(&["--scan", "--pattern", &format!("wsfleetd:{{w*}}:{pattern}")]);
+        keys.lines().filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Inboxes that are being listened to.
+    pub fn inboxes(&self) -> usize {
+        let channels = self.redis.ask(&["PUBSUB", "CHANNELS", "wsfleetd:*"]);
+        channels.lines().filter(|channel| !channel.is_empty()).count()
     }
 
     /// Members by their heartbeats.
@@ -86,6 +116,18 @@ impl TestFleet {
     /// Connects `user` to instance `at`.
     pub async fn connect(&self, at: usize, user: &str) -> Client {
         self[at].connect(user).await
+    }
+
+    async fn settle_one(&self, at: usize) {
+        eventually("the instance is ready", PATIENCE, async || {
+            get(self[at].admin(), "/readyz").await.0 == 200
+        })
+        .await;
+    }
+
+    fn sum(&self, length: &str, pattern: &str) -> usize {
+        let lengths = self.keys(pattern).into_iter().map(|key| self.redis.ask(&[length, &key]));
+        lengths.map(|length| length.parse::<usize>().unwrap_or(0)).sum()
     }
 }
 
