@@ -6,6 +6,8 @@
 //! one extra hop, never a message: whoever does not have the user says so, and the message comes
 //! back here.
 
+mod route;
+
 use std::{
     sync::{
         Arc,
@@ -16,11 +18,11 @@ use std::{
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::route::{Lanes, Route};
 use crate::{
     hub::{Delivery, Hub, LocalDelivery},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher},
@@ -57,9 +59,6 @@ pub struct Counters {
     /// Messages nobody could take: the store did not answer, or the mailbox was full.
     pub dropped: AtomicU64,
 }
-
-/// How to reach a user who is not here.
-type Route = SmallVec<[Arc<Lane>; 1]>;
 
 /// A message that needs the store; give it to [`Router::deliver_slowly`], in order.
 #[derive(Debug)]
@@ -184,7 +183,7 @@ impl Router {
             return None;
         }
         let relay = self.shared.relay.as_ref()?;
-        let lanes: Route = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
+        let lanes: Lanes = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
         // Only who really has it may be named: what nobody has had may be held.
         let me = local.is_open().then(|| self.shared.epoch.get());
         let named = me.into_iter().chain(local.siblings.iter().copied()).collect();
@@ -195,13 +194,20 @@ impl Router {
     fn deliver_over_route(&self, user: UserHash, text: &Bytes) -> bool {
         let Some(relay) = &self.shared.relay else { return false };
         let Some(route) = self.shared.routes.get(&user) else { return false };
-        if route.iter().any(|lane| lane.is_deaf()) {
+        if route.is_deaf() {
             self.shared.routes.invalidate(&user);
             return false;
         }
-        let named = route.iter().map(|lane| lane.epoch()).collect();
+        if !route.enter() {
+            return false;
+        }
+        let named = route.lanes().iter().map(|lane| lane.epoch()).collect();
         let letter = self.letter(user, MessageId::random(), text.clone(), named);
-        self.send(relay, &route, letter)
+        let is_sent = self.send(relay, route.lanes(), letter);
+        if !is_sent {
+            route.turn_back();
+        }
+        is_sent
     }
 
     /// Puts a letter on each lane; false if the first has no room, so that nothing was sent.
@@ -225,10 +231,20 @@ impl Router {
 
     async fn take_back(&self, returned: Returned) {
         match returned {
-            Returned::Unheard(epoch, letter) => self.redirect(letter, epoch).await,
+            Returned::Unheard(epoch, letter) => {
+                self.shared.routes.invalidate(&letter.user);
+                self.redirect(letter, epoch).await;
+            }
             Returned::NotMine(letter) => {
-                let from = letter.from;
+                let (user, from) = (letter.user, letter.from);
+                let way = self.shared.routes.get(&user).filter(|way| way.leads_only_to(from));
+                if way.is_none() {
+                    self.shared.routes.invalidate(&user);
+                }
                 self.redirect(letter, from).await;
+                if let Some(way) = way {
+                    self.leave_route(user, &way);
+                }
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
         }
@@ -237,7 +253,6 @@ impl Router {
     /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
     /// connections here have had already goes to other owners, but is never kept.
     async fn redirect(&self, letter: Letter, deaf: Epoch) {
-        self.shared.routes.invalidate(&letter.user);
         self.shared.hub.remove_sibling(letter.user, deaf);
         let was_here = letter.epochs.contains(&self.shared.epoch.get());
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
@@ -247,13 +262,22 @@ impl Router {
         self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep: !was_here }).await;
     }
 
+    /// Forgets the route on which a message has come back, behind the last that is still to come.
+    fn leave_route(&self, user: UserHash, way: &Arc<Route>) {
+        // Another may have been learnt since: that one is good.
+        let is_in_use = |now: Arc<Route>| Arc::ptr_eq(&now, way);
+        if self.shared.routes.get(&user).is_some_and(is_in_use) && way.came_back() {
+            self.shared.routes.invalidate(&user);
+        }
+    }
+
     fn send_to_missing(&self, letter: Letter) {
         let Some(relay) = &self.shared.relay else { return };
         let Letter { user, mid, payload, epochs: missing, from: owner } = letter;
         let me = self.shared.epoch.get();
         let mut named = vec![owner];
         named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
-        let lanes: Route =
+        let lanes: Lanes =
             missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
         self.learn(user, &named);
         if missing.contains(&me) {
@@ -304,9 +328,9 @@ impl Router {
         let Some(relay) = &self.shared.relay else { return };
         let me = self.shared.epoch.get();
         let others = owners.iter().filter(|epoch| **epoch != me);
-        let route: Route = others.map(|epoch| relay.lane(*epoch)).collect();
-        if !route.is_empty() {
-            self.shared.routes.insert(user, Arc::new(route));
+        let lanes: Lanes = others.map(|epoch| relay.lane(*epoch)).collect();
+        if !lanes.is_empty() {
+            self.shared.routes.insert(user, Arc::new(Route::new(lanes)));
         }
     }
 
