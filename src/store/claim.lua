@@ -1,19 +1,4 @@
 -- Prepended to connect and assert: what both do to a user's entry.
-local call = redis.call
-
--- Redis's clock in microseconds, as text: one clock for the whole fleet.
-local function now()
-  local t = call('TIME')
-  return t[1] .. string.sub('000000' .. t[2], -6)
-end
-
--- One envelope for an inbox: format byte, kind, length, body.
-local function tell(channel, epoch, kind, body)
-  return call('PUBLISH', channel .. epoch, '1' .. kind .. #body .. ':' .. body)
-end
-
-local function epoch_of(tag) return string.sub(tag, 2, 12) end
-
 -- The distinct epochs among a user's tags, except one.
 local function epochs(tags, except)
   local seen, found = { [except] = true }, {}

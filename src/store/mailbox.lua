@@ -1,19 +1,6 @@
 -- Prepended to hold and disconnect: how a message enters a mailbox.
 -- An entry is `seq prev mid acc payload`: seq from Redis's clock and always growing, prev the one
 -- before it, acc the bytes appended so far.
-local call = redis.call
-
-local function now()
-  local t = call('TIME')
-  return t[1] .. string.sub('000000' .. t[2], -6)
-end
-
-local function tell(channel, epoch, kind, body)
-  return call('PUBLISH', channel .. epoch, '1' .. kind .. #body .. ':' .. body)
-end
-
-local function epoch_of(tag) return string.sub(tag, 2, 12) end
-
 local function seq_of(entry) return string.match(entry, '^%d+') end
 
 local function acc_of(entry) return tonumber(string.match(entry, '^%d+ %d+ %S+ (%d+) ')) end

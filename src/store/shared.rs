@@ -46,12 +46,12 @@ struct Scripts {
 impl Scripts {
     fn new() -> Self {
         Self {
-            connect: script!("claim.lua", "connect.lua"),
-            assert: script!("claim.lua", "assert.lua"),
-            disconnect: script!(allow_oom: "mailbox.lua", "disconnect.lua"),
-            hold: script!("mailbox.lua", "hold.lua"),
+            connect: script!("common.lua", "claim.lua", "connect.lua"),
+            assert: script!("common.lua", "claim.lua", "assert.lua"),
+            disconnect: script!(allow_oom: "common.lua", "mailbox.lua", "disconnect.lua"),
+            hold: script!("common.lua", "mailbox.lua", "hold.lua"),
             prune: script!(allow_oom: "prune.lua"),
-            reap: script!(allow_oom: "mailbox.lua", "reap.lua"),
+            reap: script!(allow_oom: "common.lua", "mailbox.lua", "reap.lua"),
             sweep: script!(allow_oom: "sweep.lua"),
             member: script!(allow_oom: "member.lua"),
         }

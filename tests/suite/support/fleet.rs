@@ -84,11 +84,8 @@ impl TestFleet {
 
     /// The epochs in whose name connections are registered: one for each instance that has any.
     pub fn owners(&self) -> BTreeSet<String> {
-        let keys = self.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:u:*"]);
-        let keys = keys.lines().filter(|key| !key.is_empty());
-        let tags: Vec<_> = keys.map(|key| self.redis.ask(&["HVALS", key])).collect();
-        let tags = tags.iter().flat_map(|tags| tags.lines());
-        tags.filter_map(|tag| Some(tag.split_once('.')?.0.to_owned())).collect()
+        let tags = self.tags();
+        tags.iter().filter_map(|tag| Some(tag.split_once('.')?.0.to_owned())).collect()
     }
 
     /// Messages that wait for someone in Redis, read ones that are kept for their number included.
