@@ -271,7 +271,10 @@ impl Membership {
                     error!("another instance has this one's origin; trying again");
                 }
                 Ok(Joined::Mismatch { key, theirs }) => return Err(Mismatch { key, theirs }),
-                Err(error) => self.miss(&error.to_string()),
+                Err(error) => {
+                    debug!("cannot join the fleet yet: {error}");
+                    self.miss(&error.to_string());
+                }
             }
             sleep(JOIN_PAUSE).await;
         }

@@ -15,7 +15,7 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
     ServerErrorKind, Value, aio::MultiplexedConnection,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -25,6 +25,9 @@ use crate::telemetry::events;
 /// Pauses between dials: first, longest. Half a second is what a fleet may do to a Redis that
 /// comes back; jitter spreads it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// How often it is said again that Redis cannot be reached.
+const COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// Whether Redis can be reached, as the hot connection sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,10 +171,20 @@ impl Link {
             .with_jitter()
             .without_max_times()
             .build();
+        let mut complained: Option<Instant> = None;
         loop {
-            match self.dial(generation, late).await {
+            let error = match self.dial(generation, late).await {
                 Ok(dialled) => return dialled,
-                Err(error) => tracing::debug!("cannot reach Redis: {error}"),
+                Err(error) => error,
+            };
+            if complained.is_none_or(|at| at.elapsed() >= COMPLAINTS) {
+                complained = Some(Instant::now());
+                let address = self.shared.client.get_connection_info().addr();
+                warn!(
+                    message_id = events::REDIS_LOST,
+                    error = %error,
+                    "cannot reach Redis at {address}: {error}; trying on"
+                );
             }
             tokio::time::sleep(pauses.next().unwrap_or(PAUSES.1)).await;
         }

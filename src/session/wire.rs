@@ -182,7 +182,8 @@ impl<T: Transport> Wire<T> {
         while !self.waiting.is_empty() {
             ready!(socket.as_mut().poll_ready(context))?;
             let Some(delivery) = self.waiting.pop_front() else { break };
-            let text = Utf8Bytes::try_from(delivery.text.clone()).unwrap_or_default();
+            // Whatever the fleet delivers was printed by it; garbage in Redis is no frame.
+            let Ok(text) = Utf8Bytes::try_from(delivery.text.clone()) else { continue };
             self.unflushed.push(delivery);
             self.needs_flush = true;
             socket.as_mut().start_send(Message::Text(text))?;

@@ -8,6 +8,7 @@ use super::{BUSY, T, assert_once, until_heard};
 use crate::support::{
     client::Client,
     fleet::{PATIENCE, TestFleet, eventually},
+    instance::Instance,
 };
 
 /// Sunil and Elon on 0, Sid on 1.
@@ -210,4 +211,14 @@ fn scripts(fleet: &TestFleet) -> u64 {
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     let calls = line.and_then(|rest| rest.split(',').next()).expect("scripts were run");
     calls.parse().expect("a count")
+}
+
+#[tokio::test]
+async fn a_redis_that_was_never_there_is_named_in_the_log() {
+    let instance = Instance::start("[redis]\nurl = \"redis://:secret@127.0.0.1:1/0\"\n");
+    instance.logs("cannot reach Redis at 127.0.0.1:1: ").await;
+    assert!(!instance.log().contains("secret"), "{}", instance.log());
+    let mut sid = instance.connect("Sid").await;
+    sid.send("Sid", "1").await;
+    sid.expect("1").await;
 }
