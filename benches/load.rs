@@ -33,9 +33,9 @@ fn main() {
 }
 
 async fn measure(time: Duration) {
-    let alone = Servers::alone();
-    println!("idle connection, alone: {} bytes", idle(&alone).await);
-    drop(alone);
+    for _ in 0..3 {
+        println!("idle connection, alone: {} bytes", idle(&Servers::alone()).await);
+    }
     for in_flight in [1, 16] {
         let (alone, fleet) = (Servers::alone(), Servers::fleet());
         fleet.settle().await;

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    io::{BufRead, BufReader},
+    process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
 };
 
@@ -77,23 +78,23 @@ impl Servers {
 
     fn add_daemon(&mut self, more: &str) {
         let dir = TempDir::new().expect("a temporary directory");
-        let (path, ports) = (dir.path().display(), [free_port(), free_port(), free_port()]);
+        let path = dir.path().display();
         let users: String = (0..USERS).map(|n| format!("u{n},,,,,\n")).collect();
         let header = "username,first_name,last_name,mobile,password_hash,disabled\n";
         fs::write(dir.path().join("users.csv"), format!("{header}{users}")).expect("users.csv");
-        let [app, api, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
         let config = format!(
             "[instance]\nstate_dir = \"{path}\"\nruntime_dir = \"{path}\"\n\
-             [listen]\napp = \"{app}\"\napi = \"{api}\"\nadmin = \"{admin}\"\n\
+             [listen]\napp = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [auth]\nmodes = [\"header\"]\n[users]\nfile = \"{path}/users.csv\"\n\
-             [telemetry]\nlevel = \"warn\"\n{more}"
+             [telemetry]\nlog = \"text\"\nlevel = \"info\"\n{more}"
         );
         let file = dir.path().join("wsfleetd.toml");
         fs::write(&file, config).expect("wsfleetd.toml");
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleetd"));
         command.arg("run").arg("--config").arg(file).env("AWS_EC2_METADATA_DISABLED", "true");
-        self.processes.push(command.spawn().expect("wsfleetd"));
-        self.ports.push(ports[0]);
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("wsfleetd");
+        self.ports.push(app_port(process.stderr.take().expect("a pipe")));
+        self.processes.push(process);
         self._dirs.push(dir);
     }
 }
@@ -113,6 +114,17 @@ fn cpu(pid: u32) -> f64 {
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
     ticks / TICKS_PER_SECOND
+}
+
+/// The port of the `app` listener, from the line that says ready; the rest of the log is shown.
+fn app_port(log: ChildStderr) -> u16 {
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let port = lines.by_ref().find_map(|line| {
+        let address = line.split_once(" serves app on ")?.1.split(',').next()?.to_owned();
+        address.rsplit(':').next()?.parse().ok()
+    });
+    std::thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
+    port.expect("the daemon is ready")
 }
 
 fn free_port() -> u16 {
