@@ -127,7 +127,7 @@ fn serve(settings: Settings, overrides: Overrides) -> Exit {
     let workers = settings.instance.workers;
     let outcome = match runtime(workers) {
         Ok(runtime) => {
-            let outcome = runtime.block_on(daemon::run(settings, overrides));
+            let outcome = runtime.block_on(daemon::run(settings, overrides, guard.levels()));
             // Signals and watchdog run beside the daemon and are not waited for.
             runtime.shutdown_background();
             outcome

@@ -24,7 +24,7 @@ use crate::{
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
     listener::{BindError, Listener},
     protocol::close::Close,
-    telemetry::events,
+    telemetry::{Levels, events},
     users::{self, Directory},
     web::Page,
 };
@@ -112,8 +112,12 @@ struct Listeners {
     admin: Listener,
 }
 
-/// Runs until a signal ends it.
-pub async fn run(settings: Settings, overrides: Overrides) -> Result<(), DaemonError> {
+/// Runs until a signal ends it; `_levels` is the log's, to be changed meanwhile.
+pub async fn run(
+    settings: Settings,
+    overrides: Overrides,
+    _levels: Levels,
+) -> Result<(), DaemonError> {
     info!(message_id = events::STARTED, "wsfleetd {} starts", env!("CARGO_PKG_VERSION"));
     let (stop, aside) = (Stop::new(), Tasks::new());
     let signals = Signals::install().map_err(DaemonError::Signals)?;

@@ -20,7 +20,7 @@ use std::{
     io::{self, IsTerminal},
     iter,
     os::{fd::AsFd, unix::fs::MetadataExt},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -59,14 +59,38 @@ pub enum TelemetryError {
 /// Keeps the log alive; the last records are written, within a second, when it is dropped.
 #[must_use = "the log is flushed when the guard is dropped"]
 pub struct Guard {
-    filter: reload::Handle<EnvFilter, Registry>,
+    levels: Levels,
     flush: Arc<dyn Flush>,
 }
 
 impl Guard {
-    /// Replaces the level filter, as a reload does.
-    pub fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
-        Ok(self.filter.reload(parse_level(level)?)?)
+    /// What changes the level filter while the daemon runs.
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
+    }
+}
+
+/// The level filter of a running process; clones share it.
+#[derive(Clone)]
+pub struct Levels {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// As it was written; a std lock, held to read or replace it.
+    written: Arc<Mutex<String>>,
+}
+
+impl Levels {
+    /// The filter in effect, as it was written.
+    pub fn get(&self) -> String {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the filter, as a reload does; a bad one changes nothing.
+    pub fn set(&self, level: &str) -> Result<(), TelemetryError> {
+        let filter = parse_level(level)?;
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter)?;
+        level.clone_into(&mut written);
+        Ok(())
     }
 }
 
@@ -88,7 +112,8 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     let subscriber = tracing_subscriber::registry().with(filter).with(output.layer);
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
     panics::install(output.flush.clone(), is_under_journald());
-    Ok(Guard { filter: handle, flush: output.flush })
+    let written = Arc::new(Mutex::new(settings.level.clone()));
+    Ok(Guard { levels: Levels { filter: handle, written }, flush: output.flush })
 }
 
 /// An error and its causes on one line, for types whose own text leaves the causes out.

@@ -168,12 +168,12 @@ fn talk() {
 fn change_level(log: &telemetry::Guard) {
     info!("one");
     debug!("two");
-    log.set_level("warn").expect("a level");
+    log.levels().set("warn").expect("a level");
     info!("three");
     warn!("four");
-    log.set_level("info,suite::telemetry=debug").expect("a filter");
+    log.levels().set("info,suite::telemetry=debug").expect("a filter");
     debug!("five");
-    assert!(log.set_level("wran").is_err(), "a misspelt level changes nothing");
+    assert!(log.levels().set("wran").is_err(), "a misspelt level changes nothing");
 }
 
 fn burst() {
