@@ -18,7 +18,7 @@ use std::{
 use smallvec::SmallVec;
 
 pub use self::{
-    connection::{Connection, Registration},
+    connection::{About, Connection, Registration},
     outbox::{Delivery, Outbox, Pushed},
 };
 use crate::{
@@ -244,8 +244,13 @@ fn lock(shard: &Mutex<HashMap<UserHash, User>>) -> MutexGuard<'_, HashMap<UserHa
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
-    use crate::ids::{IdSource, Origin, UserHasher};
+    use crate::{
+        clock,
+        ids::{IdSource, Origin, UserHasher, UserId},
+    };
 
     struct Desk {
         hub: Hub,
@@ -261,7 +266,13 @@ mod tests {
 
         fn connect(&self, user: &str, room: usize) -> Arc<Connection> {
             let (number, id) = self.ids.issue();
-            let connection = Arc::new(Connection::new(id, number, self.hasher.hash(user), room));
+            let about = About {
+                user: UserId::parse(user).unwrap(),
+                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                connected: clock::now(),
+            };
+            let user = self.hasher.hash(user);
+            let connection = Arc::new(Connection::new(id, number, user, about, room));
             self.hub.insert(connection.clone());
             connection
         }

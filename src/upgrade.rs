@@ -9,7 +9,7 @@ mod peer;
 mod refusal;
 mod request;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -27,7 +27,8 @@ use tracing::{debug, warn};
 use self::{auth::Authenticator, request::Handshake};
 pub use self::{peer::Peer, refusal::Refusal};
 use crate::{
-    hub::Connection,
+    clock,
+    hub::{About, Connection},
     ids::{ConnectionId, IdSource, UserId, request_id},
     lifecycle::Tasks,
     protocol::classic::error_frame,
@@ -114,7 +115,7 @@ impl Upgrader {
             Ok(handshake) => handshake,
             Err(refusal) => return refuse(&refusal, id),
         };
-        match self.admit(&handshake, number, id).await {
+        match self.admit(&handshake, peer.client, number, id).await {
             Ok(admitted) => {
                 self.start(admitted, on_upgrade, socket);
                 switching(handshake.key)
@@ -130,6 +131,7 @@ impl Upgrader {
     async fn admit(
         &self,
         handshake: &Handshake<'_>,
+        client: IpAddr,
         number: u64,
         id: ConnectionId,
     ) -> Result<Admitted, Refusal> {
@@ -140,9 +142,10 @@ impl Upgrader {
         let seat = self.take_seat()?;
         let user = self.shared.auth.identify(handshake)?;
         self.check_registered(&user).await?;
-        let user = self.shared.router.hasher().hash(user.as_str());
+        let hash = self.shared.router.hasher().hash(user.as_str());
+        let about = About { user, client, connected: clock::now() };
         let room = self.shared.config.outbox_bytes;
-        let connection = Arc::new(Connection::new(id, number, user, room));
+        let connection = Arc::new(Connection::new(id, number, hash, about, room));
         let claimed = self.shared.registrar.claim(connection).await?;
         Ok(Admitted { claimed, seat })
     }

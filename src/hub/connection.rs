@@ -1,12 +1,16 @@
 //! A connection's identity and the ways to reach its session.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use super::Outbox;
-use crate::ids::{ConnectionId, Epoch, UserHash};
+use crate::ids::{ConnectionId, Epoch, UserHash, UserId};
 
 /// Under which epoch a connection is known to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +21,23 @@ pub struct Registration {
     pub since: u64,
 }
 
+/// What an operator wants to know of a connection; nothing is decided by it.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its user's name, which the fleet only knows as a hash.
+    pub user: UserId,
+    /// The client as far as it can be believed.
+    pub client: IpAddr,
+    /// When the handshake was let in.
+    pub connected: SystemTime,
+}
+
 /// What the hub knows of one connection.
 pub struct Connection {
     id: ConnectionId,
     number: u64,
     user: UserHash,
+    about: About,
     outbox: Outbox,
     /// `None` until the store has answered; a std lock, never held across an await.
     registration: Mutex<Option<Registration>>,
@@ -31,9 +47,16 @@ pub struct Connection {
 
 impl Connection {
     /// One that is not known to the fleet yet, with room for `outbox_bytes` of unread messages.
-    pub fn new(id: ConnectionId, number: u64, user: UserHash, outbox_bytes: usize) -> Self {
+    pub fn new(
+        id: ConnectionId,
+        number: u64,
+        user: UserHash,
+        about: About,
+        outbox_bytes: usize,
+    ) -> Self {
         let (registration, is_claiming) = (Mutex::new(None), AtomicBool::new(true));
-        Self { id, number, user, outbox: Outbox::new(outbox_bytes), registration, is_claiming }
+        let outbox = Outbox::new(outbox_bytes);
+        Self { id, number, user, about, outbox, registration, is_claiming }
     }
 
     /// Its public id.
@@ -44,6 +67,11 @@ impl Connection {
     /// Its user.
     pub fn user(&self) -> UserHash {
         self.user
+    }
+
+    /// What an operator wants to know of it.
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// Its outbox.
