@@ -23,6 +23,7 @@ mod idle;
 mod lifecycle;
 mod link;
 mod python_json;
+mod proxy;
 mod readme;
 mod stop;
 mod store;

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod moto;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod wscat;

@@ -9,7 +9,13 @@ use crate::support::{
     client::Client,
     fleet::{PATIENCE, TestFleet, eventually},
     instance::Instance,
+    proxy::{Line, Proxy},
+    redis::RedisServer,
 };
+
+/// Entries of connections in a Redis, all users'.
+const FIELDS: &str = "local n = 0 for _, key in ipairs(redis.call('KEYS', '*:u:*')) do \
+                      n = n + redis.call('HLEN', key) end return n";
 
 /// Sunil and Elon on 0, Sid on 1.
 async fn three(fleet: &TestFleet) -> [Client; 3] {
@@ -18,9 +24,13 @@ async fn three(fleet: &TestFleet) -> [Client; 3] {
 
 /// Those on one instance talk, whatever Redis does.
 async fn talk_locally(sunil: &mut Client, elon: &mut Client) {
+    talk(sunil, "Elon", elon).await;
+}
+
+async fn talk(speaker: &mut Client, to: &str, hearer: &mut Client) {
     for n in 0..10 {
-        sunil.send("Elon", &n.to_string()).await;
-        elon.expect(&n.to_string()).await;
+        speaker.send(to, &n.to_string()).await;
+        hearer.expect(&n.to_string()).await;
     }
 }
 
@@ -221,4 +231,25 @@ async fn a_redis_that_was_never_there_is_named_in_the_log() {
     let mut sid = instance.connect("Sid").await;
     sid.send("Sid", "1").await;
     sid.expect("1").await;
+}
+
+#[tokio::test]
+async fn a_line_to_redis_that_answers_late_or_never_costs_nobody_a_connection() {
+    let redis = RedisServer::start();
+    let line = Proxy::to_port(redis.port());
+    let instance = Instance::start(&format!("[redis]\nurl = \"{}\"\n", line.url()));
+    let (mut sunil, mut sid) = (instance.connect("Sunil").await, instance.connect("Sid").await);
+    let fields = || redis.ask(&["EVAL", FIELDS, "0"]);
+    eventually("both are registered", PATIENCE, async || fields() == "2").await;
+    for state in [Line::Stalled, Line::Deaf, Line::Blackhole, Line::Cut] {
+        line.set(state);
+        sleep(Duration::from_secs(3)).await;
+        talk(&mut sunil, "Sid", &mut sid).await;
+        let ann = instance.connect("Ann").await;
+        line.set(Line::Open);
+        let took = eventually("Ann is registered", T, async || fields() == "3").await;
+        println!("registered {took:?} after the line was not {state:?} any more");
+        ann.close().await;
+        eventually("Ann is gone", T, async || fields() == "2").await;
+    }
 }
