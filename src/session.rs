@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 pub use self::{
-    claim::{Claimed, Config as ClaimConfig, LimitReached, Registrar},
+    claim::{Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
     keepalive::Config as KeepaliveConfig,
     wire::{Config as WireConfig, Transport},
 };

@@ -22,6 +22,8 @@
 //! - `{wK}:b` hash, epoch → 1: epochs that ever wrote here; finds orphans even when `{m}` is lost.
 //! - `{wK}:q:<uh>` list of `seq prev mid acc payload`: the mailbox, bounded in entries, bytes, age.
 //! - `{wK}:r:<uh>` string, a seq, for the hand-over window: where the next connect's replay starts.
+//! - `{wK}:x:<uh>` string, microseconds of Redis's clock, for as long as an instance may still believe
+//!   an older answer of the directory: the user is shut out.
 //! - channel `i:<epoch>`: the inbox of an instance (see [`crate::relay`]).
 
 pub mod memory;
@@ -146,6 +148,8 @@ pub enum Claimed {
     Limit(Vec<Tag>),
     /// A younger connection has this device.
     Displaced,
+    /// The user is shut out.
+    Revoked,
     /// The epoch has been reaped.
     Fenced,
 }
@@ -224,6 +228,15 @@ pub struct HoldAnswer {
     pub owners: Vec<Epoch>,
     /// What became of the message itself.
     pub fate: Fate,
+}
+
+/// Who was told to close a user's connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dismissed {
+    /// Every epoch that has connections of the user.
+    pub owners: Vec<Epoch>,
+    /// Those whose inbox heard it.
+    pub heard: Vec<Epoch>,
 }
 
 /// An instance that wants to be a member.
@@ -337,6 +350,16 @@ pub trait Store: Send + Sync {
 
     /// Finds the owners, tells those not yet tried, keeps the message if none is left.
     async fn hold(&self, request: &HoldRequest) -> Result<HoldAnswer, StoreError>;
+
+    /// Shuts a user out for `ttl` (at least a second): claims are refused from now on, and every
+    /// owner is told to close what it has.
+    async fn revoke(&self, user: UserHash, ttl: Duration) -> Result<Dismissed, StoreError>;
+
+    /// Lets a user in again.
+    async fn lift(&self, user: UserHash) -> Result<(), StoreError>;
+
+    /// Tells every owner to close what it has of a user now.
+    async fn kick(&self, user: UserHash) -> Result<Dismissed, StoreError>;
 
     /// Removes connections that dead epochs left to a user; how many went.
     async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError>;

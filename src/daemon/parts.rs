@@ -2,7 +2,7 @@
 //!
 //! A module never reads another's settings: here is the one table of who gets what.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::{
     token_key,
 };
 use crate::{
-    config::settings::{AuthMode, ClassicDelivery, Settings},
+    config::settings::{AuthMode, ClassicDelivery, Settings, Users},
     fleet::{
         identity::Identity,
         membership::{self, Membership, Mismatch},
@@ -286,6 +286,7 @@ impl<'a> Ground<'a> {
         let config = session::ClaimConfig {
             connections_per_user: self.settings.limits.connections_per_user,
             max_stored_message: delivery.max_stored_message,
+            revocation: revocation(&self.settings.users),
         };
         let (view, epoch) = (self.view.clone(), self.epoch.clone());
         let tasks = self.tasks.clone();
@@ -320,6 +321,13 @@ impl<'a> Ground<'a> {
             runtime_dir: self.settings.instance.runtime_dir.clone(),
         }
     }
+}
+
+/// How long a revocation must stand: some instance may have asked the directory just before it, and
+/// believe the answer for as long as its cache does (COORDINATION, change 12).
+fn revocation(users: &Users) -> Duration {
+    const MARGIN: Duration = Duration::from_secs(60);
+    users.cache_ttl.saturating_add(users.cache_stale).saturating_add(MARGIN)
 }
 
 fn upgrade_config(settings: &Settings, max_connections: usize) -> upgrade::Config {

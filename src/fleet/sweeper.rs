@@ -122,6 +122,7 @@ impl Sweeper {
             self.assert_unknown(epoch);
         }
         self.work.registrar.settle_releases().await;
+        self.work.registrar.settle_verdicts().await;
         for user in self.work.registrar.take_suspects() {
             self.work.remove_ghosts(epoch, user).await;
         }
@@ -237,10 +238,11 @@ impl Work {
                     self.fetch_held(epoch, connection).await;
                 }
             }
+            Claimed::Revoked => connection.outbox().order(Close::Policy),
             Claimed::Displaced => connection.outbox().order(Close::Displaced),
             Claimed::Limit(_) => {
                 // Not enforced while Redis was away; dead instances' entries do not count.
-                if !self.registrar.claim_again(connection).await {
+                if self.registrar.claim_again(connection).await.is_err() {
                     connection.outbox().order(Close::Policy);
                 }
             }

@@ -5,7 +5,7 @@
 /// Why a connection is closed by this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// Answering the peer's own close.
+    /// Answering the peer's own close, or on an operator's word.
     Normal,
     /// Silence, end of life, or an instance that leaves.
     GoingAway,

@@ -3,7 +3,7 @@
 //! A payload on a channel is one format byte and any number of envelopes, each a kind, the
 //! decimal length of its body, a colon, the body. Scripts write the same spelling. No client's
 //! text stands in one without a length in front of it, and nothing a client chooses stands in a
-//! header. Kinds: `M` and `Q` `A` `X` `S` are kept for later versions; a reader counts and drops
+//! header. Kinds: `M` and `Q` `A` `S` are kept for later versions; a reader counts and drops
 //! what it does not know.
 //!
 //! | kind | body | meaning |
@@ -14,6 +14,8 @@
 //! | `O` | user epoch | that epoch has its first connection of the user |
 //! | `o` | user epoch | that epoch has none of the user any more |
 //! | `D` | user device tag | that connection was displaced by a younger one |
+//! | `X` | user numbers | the user is shut out: close these connections of theirs |
+//! | `K` | user numbers | close these connections of theirs |
 //! | `P` | nonce | a probe of one's own inbox |
 
 use bytes::Bytes;
@@ -63,6 +65,10 @@ pub enum Envelope {
         /// Which connection exactly.
         tag: String,
     },
+    /// `X`
+    Revoked(UserHash, Vec<u64>),
+    /// `K`
+    Kicked(UserHash, Vec<u64>),
     /// `P`
     Probe(String),
 }
@@ -119,6 +125,8 @@ impl Envelope {
             Self::Displaced { user, device, tag } => {
                 plain(b'D', &format!("{user} {device} {tag}"), out);
             }
+            Self::Revoked(user, numbers) => plain(b'X', &numbered(*user, numbers), out),
+            Self::Kicked(user, numbers) => plain(b'K', &numbered(*user, numbers), out),
             Self::Probe(nonce) => plain(b'P', nonce, out),
         }
     }
@@ -131,6 +139,8 @@ impl Envelope {
             b'O' => pair(&body).map(|(user, epoch)| Self::OwnerAdded(user, epoch)),
             b'o' => pair(&body).map(|(user, epoch)| Self::OwnerGone(user, epoch)),
             b'D' => displaced(&body),
+            b'X' => numbers(&body).map(|(user, numbers)| Self::Revoked(user, numbers)),
+            b'K' => numbers(&body).map(|(user, numbers)| Self::Kicked(user, numbers)),
             b'P' => std::str::from_utf8(&body).ok().map(|nonce| Self::Probe(nonce.to_owned())),
             _ => None,
         }
@@ -199,6 +209,17 @@ fn pair(body: &[u8]) -> Option<(UserHash, Epoch)> {
     parts.next().is_none().then_some(pair)
 }
 
+fn numbered(user: UserHash, numbers: &[u64]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+    format!("{user} {}", numbers.join(","))
+}
+
+fn numbers(body: &[u8]) -> Option<(UserHash, Vec<u64>)> {
+    let (user, list) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+    let numbers = list.split(',').map(|number| number.parse().ok());
+    Some((UserHash::parse(user.as_bytes())?, numbers.collect::<Option<_>>()?))
+}
+
 fn displaced(body: &[u8]) -> Option<Envelope> {
     let mut parts = std::str::from_utf8(body).ok()?.split(' ');
     let user = UserHash::parse(parts.next()?.as_bytes())?;
@@ -238,6 +259,8 @@ mod tests {
             Envelope::OwnerAdded(user, Epoch::random()),
             Envelope::OwnerGone(user, Epoch::random()),
             Envelope::Displaced { user, device: "~x=".into(), tag: "@a.1.2".into() },
+            Envelope::Revoked(user, vec![0, u64::MAX]),
+            Envelope::Kicked(user, vec![7]),
             Envelope::Probe("17".into()),
         ];
         let mut read = Envelopes::read(payload(&sent).into()).unwrap();
@@ -265,6 +288,8 @@ mod tests {
             b"1E3:a b",
             b"1:",
             b"1D2:ab",
+            b"1X2:ab",
+            b"1K25:aaaaaaaaaaaaaaaaaaaaaa 1,",
         ] {
             let mut read = Envelopes::read(Bytes::from_static(garbage)).unwrap();
             assert_eq!((read.by_ref().count(), read.unknown), (0, 1), "{garbage:?}");

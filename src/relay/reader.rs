@@ -8,7 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Letter, Relay, Returned,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     hub::Delivery,
-    ids::Epoch,
+    ids::{Epoch, UserHash},
     protocol::close::Close,
     redis::{Subscriber, SubscriberEvent},
 };
@@ -124,6 +124,8 @@ impl Relay {
             Envelope::OwnerAdded(user, owner) => hub.add_sibling(user, owner),
             Envelope::OwnerGone(user, owner) => hub.remove_sibling(user, owner),
             Envelope::Displaced { user, device, tag } => self.displace(user, &device, &tag),
+            Envelope::Revoked(user, numbers) => self.dismiss(user, &numbers, Close::Policy),
+            Envelope::Kicked(user, numbers) => self.dismiss(user, &numbers, Close::Normal),
             Envelope::Probe(_) => {}
         }
     }
@@ -150,15 +152,27 @@ impl Relay {
         }
     }
 
+    /// Closes those that were registered when it was said, and those whose registration is not
+    /// answered yet, for they may have been.
+    fn dismiss(&self, user: UserHash, numbers: &[u64], close: Close) {
+        for connection in self.shared.hub.of_user(user) {
+            if numbers.contains(&connection.number()) || connection.registration().is_none() {
+                let id = connection.id();
+                info!(conn.id = %id, "connection {id} is closed on a peer's word: {}", close.reason());
+                connection.outbox().order(close);
+            }
+        }
+    }
+
     /// Acts only where user, device and tag all match: a late note about an old connection must
     /// not close the new one.
-    fn displace(&self, user: crate::ids::UserHash, device: &str, tag: &str) {
+    fn displace(&self, user: UserHash, device: &str, tag: &str) {
         for connection in self.shared.hub.of_user(user) {
             let known = connection
                 .registration()
                 .map(|r| format!("@{}.{}.{}", r.epoch, connection.number(), r.since));
             if connection.device() == device && known.as_deref() == Some(tag) {
-                tracing::info!(
+                info!(
                     conn.id = %connection.id(),
                     "connection {} was displaced by a newer one",
                     connection.id()

@@ -6,17 +6,22 @@
 //! fleet's reaper is behind both. While Redis is away a connection is accepted unregistered, and
 //! registered when it is back: an outage of Redis closes nobody.
 
+mod dismissal;
+
 use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 use tracing::debug;
 
+pub use self::dismissal::Dismissal;
+use self::dismissal::Verdicts;
 use crate::{
     hub::{Connection, Delivery, Registration},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash},
@@ -46,14 +51,23 @@ pub struct Config {
     pub connections_per_user: u32,
     /// Longest message the mailbox takes.
     pub max_stored_message: usize,
+    /// How long a revocation stands: longer than any instance believes what the directory said
+    /// before it.
+    pub revocation: Duration,
 }
 
-/// The user has as many connections as allowed.
+/// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the user holds {limit} connections already")]
-pub struct LimitReached {
-    /// `limits.connections_per_user`
-    pub limit: u32,
+pub enum NotClaimed {
+    /// The user has as many connections as allowed.
+    #[error("the user holds {limit} connections already")]
+    Limit {
+        /// `limits.connections_per_user`
+        limit: u32,
+    },
+    /// The user is shut out.
+    #[error("the user is shut out")]
+    Revoked,
 }
 
 /// Claims and releases; cheap to clone.
@@ -77,6 +91,7 @@ struct Shared {
     lost: Mutex<VecDeque<(Epoch, Release)>>,
     /// A std lock: held to push or take.
     suspects: Mutex<Vec<UserHash>>,
+    verdicts: Verdicts,
 }
 
 /// A connection that is in the hub, and known to the fleet unless that is away.
@@ -108,12 +123,13 @@ impl Registrar {
             call: Notify::new(),
             lost: Mutex::default(),
             suspects: Mutex::default(),
+            verdicts: Verdicts::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Puts a connection into the hub and makes it known to the fleet.
-    pub async fn claim(&self, connection: Arc<Connection>) -> Result<Claimed, LimitReached> {
+    pub async fn claim(&self, connection: Arc<Connection>) -> Result<Claimed, NotClaimed> {
         self.shared.router.hub().insert(connection.clone());
         let mut claimed =
             Claimed { registrar: self.clone(), connection, held: Vec::new(), is_released: false };
@@ -167,9 +183,9 @@ impl Registrar {
     }
 
     /// Registers a connection that met the limit once more, after what dead instances left is
-    /// gone; whether it is known to the fleet now, or may yet be.
-    pub async fn claim_again(&self, connection: &Connection) -> bool {
-        self.register(connection).await.is_ok()
+    /// gone; it is known to the fleet now, or may yet be.
+    pub async fn claim_again(&self, connection: &Connection) -> Result<(), NotClaimed> {
+        self.register(connection).await.map(drop)
     }
 
     /// Users of whom the store may list connections that nobody here is; at most a round's worth.
@@ -189,7 +205,7 @@ impl Registrar {
         }
     }
 
-    async fn register(&self, connection: &Connection) -> Result<Vec<Held>, LimitReached> {
+    async fn register(&self, connection: &Connection) -> Result<Vec<Held>, NotClaimed> {
         let claim = Self::claim_of(connection);
         match self.connect(&claim).await {
             Some(Answer::Registered { tag, siblings, held, .. }) => {
@@ -197,8 +213,9 @@ impl Registrar {
                 Ok(held)
             }
             Some(Answer::Limit(_)) => {
-                Err(LimitReached { limit: self.shared.config.connections_per_user })
+                Err(NotClaimed::Limit { limit: self.shared.config.connections_per_user })
             }
+            Some(Answer::Revoked) => Err(NotClaimed::Revoked),
             // A new connection's device is new: nothing can be younger.
             Some(Answer::Displaced | Answer::Fenced) | None => {
                 self.set_unsettled();

@@ -13,6 +13,7 @@ end
 -- first registration for one that is asserted again; a younger one is never pushed aside by it.
 -- Answers status, tag or the tags in the way, siblings, previous tag.
 local function claim(k, a)
+  if call('EXISTS', k.revoked) == 1 then return 'REVOKED', '' end
   local since = a.since
   local old = call('HGET', k.user, a.device)
   if old and since ~= '' then

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Beat, Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Member, Reaped,
-    Release, Released, Store, StoreError, Swept, Tag,
+    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined,
+    Member, Reaped, Release, Released, Store, StoreError, Swept, Tag,
 };
 use crate::{
     clock,
@@ -46,6 +46,8 @@ struct State {
     /// Whom each epoch has; an epoch that ever wrote stays until it is reaped.
     index: HashMap<Epoch, HashSet<UserHash>>,
     users: HashMap<UserHash, User>,
+    /// Who is shut out, and until when.
+    revoked: HashMap<UserHash, Instant>,
     tidy_at: Instant,
 }
 
@@ -121,6 +123,7 @@ impl State {
             tombs: HashSet::new(),
             index: HashMap::new(),
             users: HashMap::new(),
+            revoked: HashMap::new(),
             tidy_at: Instant::now() + TIDY,
         }
     }
@@ -134,11 +137,21 @@ impl State {
         self.tidy_at = now + TIDY;
         self.users.retain(|_, user| user.is_worth_keeping());
         self.dead.retain(|_, since| now - *since < DEAD);
+        self.revoked.retain(|_, until| *until > now);
+    }
+
+    /// Nobody listens to inboxes here: whoever asks closes what it has itself.
+    fn dismiss(&self, user: UserHash) -> Dismissed {
+        let owners = self.users.get(&user).map(User::owners).unwrap_or_default();
+        Dismissed { owners, heard: Vec::new() }
     }
 
     fn claim(&mut self, epoch: Epoch, claim: &Claim, limit: u32) -> Claimed {
         if self.tombs.contains(&epoch) {
             return Claimed::Fenced;
+        }
+        if self.revoked.get(&claim.user).is_some_and(|until| *until > Instant::now()) {
+            return Claimed::Revoked;
         }
         let user = self.users.entry(claim.user).or_default();
         let old = user.connections.iter().position(|(device, _)| *device == claim.device);
@@ -335,6 +348,21 @@ impl Store for MemoryStore {
             state.users.remove(&request.user);
         }
         Ok(HoldAnswer { heard: 0, owners, fate })
+    }
+
+    async fn revoke(&self, user: UserHash, ttl: Duration) -> Result<Dismissed, StoreError> {
+        let mut state = self.state();
+        state.revoked.insert(user, Instant::now() + ttl);
+        Ok(state.dismiss(user))
+    }
+
+    async fn lift(&self, user: UserHash) -> Result<(), StoreError> {
+        self.state().revoked.remove(&user);
+        Ok(())
+    }
+
+    async fn kick(&self, user: UserHash) -> Result<Dismissed, StoreError> {
+        Ok(self.state().dismiss(user))
     }
 
     async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError> {

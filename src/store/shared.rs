@@ -3,12 +3,14 @@
 //! Verbs that stand between a user and a message go over the hot connection; membership, sweep
 //! and reap go through the pool, where being slow delays nobody.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use redis::{FromRedisValue, Value};
 
 use super::{
-    Beat, Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Member, Reaped,
-    Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
+    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined,
+    Member, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
 };
 use crate::{
     ids::{Epoch, Origin, UserHash},
@@ -37,6 +39,9 @@ struct Scripts {
     assert: Script,
     disconnect: Script,
     hold: Script,
+    revoke: Script,
+    lift: Script,
+    kick: Script,
     prune: Script,
     reap: Script,
     sweep: Script,
@@ -50,6 +55,9 @@ impl Scripts {
             assert: script!("common.lua", "claim.lua", "assert.lua"),
             disconnect: script!(allow_oom: "common.lua", "mailbox.lua", "disconnect.lua"),
             hold: script!("common.lua", "mailbox.lua", "hold.lua"),
+            revoke: script!(allow_oom: "common.lua", "dismiss.lua", "revoke.lua"),
+            lift: Script::new("return redis.call('DEL', KEYS[1])"),
+            kick: script!(allow_oom: "common.lua", "dismiss.lua", "kick.lua"),
             prune: script!(allow_oom: "prune.lua"),
             reap: script!(allow_oom: "common.lua", "mailbox.lua", "reap.lua"),
             sweep: script!(allow_oom: "sweep.lua"),
@@ -76,7 +84,6 @@ pub struct SharedState {
 impl SharedState {
     /// Over an open [`Redis`].
     pub fn new(redis: Redis, policy: &HoldPolicy) -> Self {
-        let seconds = |d: std::time::Duration| d.as_secs().max(1).to_string();
         let bounds = Bounds {
             window: policy.window.map_or_else(|| "0".to_owned(), seconds),
             ttl: seconds(policy.ttl),
@@ -166,6 +173,7 @@ impl Store for SharedState {
             at.user('r', claim.user),
             at.index(partition, epoch),
             at.epochs(partition),
+            at.user('x', claim.user),
         ];
         let (number, since) = (claim.number.to_string(), since(claim));
         let (limit, channel) = (limit.to_string(), at.channel_prefix());
@@ -192,7 +200,7 @@ impl Store for SharedState {
         let mut keys = vec![at.index(partition, epoch), at.epochs(partition)];
         let mut args = vec![epoch.to_string(), limit.to_string(), at.channel_prefix()];
         for claim in claims {
-            keys.extend([at.user('u', claim.user), at.user('r', claim.user)]);
+            keys.extend(['u', 'r', 'x'].map(|kind| at.user(kind, claim.user)));
             let user = claim.user.to_string();
             args.extend([user, claim.number.to_string(), claim.device.clone(), since(claim)]);
         }
@@ -265,6 +273,26 @@ impl Store for SharedState {
         Ok(HoldAnswer { heard, owners, fate: fate_of(&fate)? })
     }
 
+    async fn revoke(&self, user: UserHash, ttl: Duration) -> Result<Dismissed, StoreError> {
+        let keys = ['u', 'x'].map(|kind| self.redis.keys().user(kind, user));
+        let (channel, ttl) = (self.redis.keys().channel_prefix(), seconds(ttl));
+        let args = [user.as_str(), &channel, &ttl].map(str::as_bytes);
+        dismissed(&self.redis.call(&self.scripts.revoke, &keys, &args).await?)
+    }
+
+    async fn lift(&self, user: UserHash) -> Result<(), StoreError> {
+        let keys = [self.redis.keys().user('x', user)];
+        self.redis.call(&self.scripts.lift, &keys, &[]).await?;
+        Ok(())
+    }
+
+    async fn kick(&self, user: UserHash) -> Result<Dismissed, StoreError> {
+        let keys = [self.redis.keys().user('u', user)];
+        let channel = self.redis.keys().channel_prefix();
+        let args = [user.as_str(), &channel].map(str::as_bytes);
+        dismissed(&self.redis.call(&self.scripts.kick, &keys, &args).await?)
+    }
+
     async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError> {
         let keys = [self.redis.keys().user('u', user)];
         let args: Vec<&[u8]> = tags.iter().map(|tag| tag.as_str().as_bytes()).collect();
@@ -313,6 +341,17 @@ impl Store for SharedState {
     }
 }
 
+/// At least one: Redis knows no shorter life.
+fn seconds(span: Duration) -> String {
+    span.as_secs().max(1).to_string()
+}
+
+fn dismissed(answer: &Value) -> Result<Dismissed, StoreError> {
+    let (owners, heard): (String, String) = value(Some(answer))?;
+    let parse = |list: String| list.split(' ').filter_map(|e| Epoch::parse(e.as_bytes())).collect();
+    Ok(Dismissed { owners: parse(owners), heard: parse(heard) })
+}
+
 fn since(claim: &Claim) -> String {
     claim.since.map(|since| since.to_string()).unwrap_or_default()
 }
@@ -332,6 +371,7 @@ fn claimed(answer: &[Value]) -> Result<Claimed, StoreError> {
             let tags = text(answer.get(1))?;
             Ok(Claimed::Limit(tags.split(' ').filter_map(Tag::parse).collect()))
         }
+        "REVOKED" => Ok(Claimed::Revoked),
         "DISPLACED" => Ok(Claimed::Displaced),
         "FENCED" => Ok(Claimed::Fenced),
         other => Err(StoreError::Answer(other.to_owned())),

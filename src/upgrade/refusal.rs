@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::session::LimitReached;
+use crate::session::NotClaimed;
 
 /// What a client that is refused for now is told to wait, in seconds: long enough for a peer to
 /// be found by the load balancer, short enough for a person.
@@ -89,8 +89,11 @@ impl Refusal {
     }
 }
 
-impl From<LimitReached> for Refusal {
-    fn from(_: LimitReached) -> Self {
-        Self::TooManyConnections
+impl From<NotClaimed> for Refusal {
+    fn from(reason: NotClaimed) -> Self {
+        match reason {
+            NotClaimed::Limit { .. } => Self::TooManyConnections,
+            NotClaimed::Revoked => Self::Disabled,
+        }
     }
 }
