@@ -14,6 +14,7 @@ mod aws;
 mod classic;
 mod conversation;
 mod demo;
+mod dismissal;
 mod failure;
 mod frames;
 mod handover;

@@ -1,6 +1,7 @@
 //! The fleet's shared state: what every store promises, in memory and in Redis alike, then what
 //! only Redis can.
 
+mod dismissal;
 mod held;
 mod members;
 mod model;

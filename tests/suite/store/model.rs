@@ -11,7 +11,7 @@ use wsfleetd::{
     store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Release, Swept, Tag},
 };
 
-use super::{Desk, policy};
+use super::{Desk, PATIENCE, policy};
 
 const STEPS: usize = 1500;
 const USERS: usize = 4;
@@ -56,6 +56,7 @@ struct User {
     place: u64,
     /// The epochs whose index lists the user.
     listed: HashSet<Epoch>,
+    is_revoked: bool,
 }
 
 /// What becomes of a message.
@@ -121,8 +122,9 @@ impl Story {
             0..30 => self.connect().await,
             30..55 => self.disconnect().await,
             55..65 => self.assert().await,
-            65..95 => self.hold().await,
-            95..97 => self.sweep().await,
+            65..92 => self.hold().await,
+            92..94 => self.sweep().await,
+            94..97 => self.dismiss().await,
             97 => self.prune().await,
             _ => self.reap().await,
         }
@@ -284,6 +286,25 @@ impl Story {
         self.check("prune", gone, expected);
     }
 
+    /// A user is shut out, let in again, or kicked.
+    async fn dismiss(&mut self) {
+        let user = self.random.random_range(0..USERS);
+        let (name, verdict) = (self.names[user], self.random.random_range(0..6));
+        let told = match verdict {
+            0 => self.desk.store.kick(name).await.unwrap(),
+            1 => self.desk.store.revoke(name, PATIENCE * 60).await.unwrap(),
+            _ => {
+                self.users[user].is_revoked = false;
+                return self.desk.store.lift(name).await.unwrap();
+            }
+        };
+        self.users[user].is_revoked |= verdict == 1;
+        let mut owners = told.owners;
+        owners.sort_unstable();
+        let expected = self.users[user].owners();
+        self.check("told", owners, expected);
+    }
+
     /// An instance is reaped, and another takes its place; the old one goes on trying.
     async fn reap(&mut self) {
         let epoch = self.an_epoch();
@@ -342,6 +363,9 @@ impl User {
     fn refuses(&self, claim: &Claim, is_fenced: bool) -> Option<Claimed> {
         if is_fenced {
             return Some(Claimed::Fenced);
+        }
+        if self.is_revoked {
+            return Some(Claimed::Revoked);
         }
         match (self.connections.get(&claim.device), claim.since) {
             (Some(tag), Some(since)) if tag.since() > since => Some(Claimed::Displaced),

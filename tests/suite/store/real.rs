@@ -33,7 +33,7 @@ async fn whatever_is_written_carries_the_prefix() {
         kinds.insert(key.split(':').nth(2).unwrap().to_owned());
         count += 1;
     }
-    for kind in ["hb", "inf", "conf", "origin", "dead", "u", "o", "b", "q", "r"] {
+    for kind in ["hb", "inf", "conf", "origin", "dead", "u", "o", "b", "q", "r", "x"] {
         assert!(kinds.contains(kind), "no key of kind {kind} among {count}: {keys}");
     }
     let channels = desk.real().server.ask(&["PUBSUB", "CHANNELS"]);
@@ -109,6 +109,9 @@ async fn letting_go_works_when_redis_is_full() {
     assert_eq!(desk.reap(dead).await, 2);
     assert!(desk.leave(here, &phone, &tag).await.removed);
     assert_eq!(desk.store.prune(sid, &[tag]).await.unwrap(), 0);
+    desk.store.kick(elon).await.unwrap();
+    desk.store.revoke(elon, PATIENCE).await.unwrap();
+    desk.store.lift(elon).await.unwrap();
     assert!(matches!(desk.store.sweep(here, 0).await.unwrap(), Swept::Alive { .. }));
     desk.store.leave(me.epoch, me.origin).await.unwrap();
     assert!(desk.locate(sid).await.is_empty() && desk.locate(elon).await.is_empty());
@@ -309,6 +312,17 @@ async fn every_verb(desk: &Desk, first: Option<&str>) {
     prepare();
     let (_, held) = desk.enter(here, &claim(sid, 3)).await;
     assert_eq!(texts(&held), ["held"]);
+    prepare();
+    let told = desk.store.kick(sid).await.unwrap();
+    assert_eq!((told.owners, told.heard), (vec![here], vec![here]));
+    let elon = desk.user("Elon");
+    prepare();
+    desk.store.revoke(elon, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(desk.connect(here, &claim(elon, 4)).await, Claimed::Revoked);
+    prepare();
+    desk.store.lift(elon).await.unwrap();
+    desk.enter(here, &claim(elon, 5)).await;
+    desk.store.revoke(elon, Duration::from_secs(600)).await.unwrap();
     prepare();
     assert!(matches!(desk.hold(sid, "deaf", &[here]).await.fate, Fate::Kept(_)));
     assert!(desk.store.kill(other.epoch, 0).await.unwrap());
