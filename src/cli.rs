@@ -3,26 +3,20 @@
 mod demo;
 pub mod users;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing::error;
 
 use crate::{
     config::{
-        self, Loaded, Mistakes,
+        Loaded, Mistakes, Source,
         settings::{Settings, Telemetry},
     },
     daemon::{self, DaemonError, Overrides},
     lifecycle::Exit,
     telemetry::{self, events},
 };
-
-/// Read when no `--config` is given, if it exists.
-const DEFAULT_CONFIG: &str = "/etc/wsfleetd/wsfleetd.toml";
 
 /// Makes an EC2 Auto Scaling group its own WebSocket gateway
 #[derive(Debug, Parser)]
@@ -58,26 +52,26 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Once, first: redis-rs and the PostgreSQL client take the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = cli.config.as_deref();
+    let source = Source::new(cli.config);
     match cli.command {
-        Command::Run => with_settings(config, run),
+        Command::Run => with_settings(&source, |settings| {
+            serve(settings, Some(source.clone()), Overrides::default())
+        }),
         Command::Demo(demo) => demo.run(),
-        Command::CheckConfig { print } => with_config(config, |loaded| check(&loaded, print)),
-        Command::Users(command) => with_settings(config, |settings| {
+        Command::CheckConfig { print } => with_config(&source, |loaded| check(&loaded, print)),
+        Command::Users(command) => with_settings(&source, |settings| {
             finish(block_on(&settings, users::run(command, &settings)))
         }),
     }
     .into()
 }
 
-fn with_settings(config: Option<&Path>, act: impl FnOnce(Settings) -> Exit) -> Exit {
-    with_config(config, |loaded| act(loaded.settings))
+fn with_settings(source: &Source, act: impl FnOnce(Settings) -> Exit) -> Exit {
+    with_config(source, |loaded| act(loaded.settings))
 }
 
-fn with_config(config: Option<&Path>, act: impl FnOnce(Loaded) -> Exit) -> Exit {
-    let default = Path::new(DEFAULT_CONFIG);
-    let file = config.or_else(|| default.exists().then_some(default));
-    match config::load(file, std::env::vars_os()) {
+fn with_config(source: &Source, act: impl FnOnce(Loaded) -> Exit) -> Exit {
+    match source.load() {
         Ok(loaded) => act(loaded),
         Err(mistakes) => reject(&mistakes),
     }
@@ -111,12 +105,8 @@ fn check(loaded: &Loaded, print: bool) -> Exit {
     Exit::Ok
 }
 
-fn run(settings: Settings) -> Exit {
-    serve(settings, Overrides::default())
-}
-
-/// Runs the daemon with its own runtime and log.
-fn serve(settings: Settings, overrides: Overrides) -> Exit {
+/// Runs the daemon with its own runtime and log; a reload reads `source` again.
+fn serve(settings: Settings, source: Option<Source>, overrides: Overrides) -> Exit {
     let guard = match telemetry::init(&settings.telemetry) {
         Ok(guard) => guard,
         Err(error) => {
@@ -127,7 +117,8 @@ fn serve(settings: Settings, overrides: Overrides) -> Exit {
     let workers = settings.instance.workers;
     let outcome = match runtime(workers) {
         Ok(runtime) => {
-            let outcome = runtime.block_on(daemon::run(settings, overrides, guard.levels()));
+            let outcome =
+                runtime.block_on(daemon::run(settings, source, overrides, guard.levels()));
             // Signals and watchdog run beside the daemon and are not waited for.
             runtime.shutdown_background();
             outcome
@@ -170,6 +161,8 @@ fn finish(outcome: anyhow::Result<()>) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;

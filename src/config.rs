@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path, time::Duration};
 
+pub mod changes;
 pub mod document;
 pub mod forms;
 pub mod given;
@@ -17,6 +18,7 @@ pub mod origin;
 pub mod rules;
 pub mod settings;
 pub mod shipped;
+pub mod source;
 pub mod suggest;
 pub mod systemd;
 pub mod walk;
@@ -27,6 +29,7 @@ pub use self::{
     origin::Origin,
     settings::Settings,
     shipped::shipped_file,
+    source::Source,
 };
 
 /// Exit code of a daemon whose configuration is refused, as in sysexits.h; the unit does not

@@ -5,6 +5,7 @@
 
 mod checks;
 mod parts;
+mod reload;
 mod token_key;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -14,13 +15,17 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
-use self::parts::{Fatal, Parts};
+use self::{
+    parts::{Fatal, Parts},
+    reload::Reloader,
+};
 use crate::{
-    config::settings::Settings,
+    config::{Source, settings::Settings},
     fleet::identity::{self, Identity},
     http::{Face, Service},
+    hub::Hub,
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
     listener::{BindError, Listener},
     protocol::close::Close,
@@ -112,11 +117,12 @@ struct Listeners {
     admin: Listener,
 }
 
-/// Runs until a signal ends it; `_levels` is the log's, to be changed meanwhile.
+/// Runs until a signal ends it. A reload reads `source` again; `levels` are the log's.
 pub async fn run(
     settings: Settings,
+    source: Option<Source>,
     overrides: Overrides,
-    _levels: Levels,
+    levels: Levels,
 ) -> Result<(), DaemonError> {
     info!(message_id = events::STARTED, "wsfleetd {} starts", env!("CARGO_PKG_VERSION"));
     let (stop, aside) = (Stop::new(), Tasks::new());
@@ -146,12 +152,13 @@ pub async fn run(
     if let Some(on_ready) = overrides.on_ready {
         on_ready(addresses);
     }
+    let mut reloader = Reloader::new(source, &settings, levels);
 
     let outcome = loop {
         tokio::select! {
             () = stop.soft().cancelled() => break Ok(()),
             Some(reason) = fatal.recv() => break Err(reason.into()),
-            Ok(()) = reloads.changed() => reload(&*parts.directory).await,
+            Ok(()) = reloads.changed() => reloader.reload(&parts).await,
             () = sleep(HEART_LIMIT / 4) => heart.beat(),
         }
     };
@@ -222,16 +229,14 @@ fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: 
     let stop = parts.background.clone();
     parts.tasks.spawn("status", async move {
         while timeout(STATUS_PERIOD, stop.cancelled()).await.is_err() {
-            notify::status(&format!("serving {} connections", hub.len()));
+            notify::status(&serving(&hub));
         }
     });
 }
 
-async fn reload(directory: &dyn Directory) {
-    match directory.reload().await {
-        Ok(()) => info!("reloaded the users; other settings need a restart"),
-        Err(error) => error!("the users are not reloaded, the old ones stay: {error}"),
-    }
+/// For `systemctl status`.
+fn serving(hub: &Hub) -> String {
+    format!("serving {} connections", hub.len())
 }
 
 /// Sends everyone away, then lets the background say its last words and end.

@@ -66,6 +66,10 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// Whether a look-up would be answered now, for the readiness page.
     async fn check(&self) -> Result<(), Unavailable>;
 
+    /// Goes by these settings from now on, as far as they can be changed in a running daemon; a
+    /// new file is read by the next [`Directory::reload`].
+    fn follow(&self, _users: &Users) {}
+
     /// Reads again what this process keeps in memory; on an error the old stays.
     async fn reload(&self) -> Result<(), Error> {
         Ok(())

@@ -51,7 +51,7 @@ impl Demo {
             page: Some(page),
             on_ready: Some(introduce),
         };
-        super::serve(self.settings(state.path()), overrides)
+        super::serve(self.settings(state.path()), None, overrides)
     }
 
     fn settings(&self, state: &std::path::Path) -> Settings {

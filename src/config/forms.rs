@@ -31,6 +31,8 @@ pub trait Field: Sync {
     /// # Errors
     /// Every reason why the value is refused; then the setting is left as it was.
     fn set(&self, settings: &mut Settings, given: Given<'_>) -> Reading<()>;
+    /// Makes the setting what it is in `from`.
+    fn copy(&self, from: &Settings, to: &mut Settings);
     /// The setting as TOML writes it.
     fn print(&self, settings: &Settings) -> String;
     /// What may be written, read after "write".
@@ -44,10 +46,14 @@ pub struct At<T: 'static, F> {
     pub form: F,
 }
 
-impl<T, F: Form<T>> Field for At<T, F> {
+impl<T: Clone, F: Form<T>> Field for At<T, F> {
     fn set(&self, settings: &mut Settings, given: Given<'_>) -> Reading<()> {
         *(self.get_mut)(settings) = self.form.read(given)?;
         Ok(())
+    }
+
+    fn copy(&self, from: &Settings, to: &mut Settings) {
+        *(self.get_mut)(to) = (self.get)(from).clone();
     }
 
     fn print(&self, settings: &Settings) -> String {

@@ -56,6 +56,11 @@ const RULES: &[Rule] = &[
     Rule { keys: &["auth.token.key_file", "auth.modes", "redis.url"], check: fleet_shares_a_key },
 ];
 
+/// The keys of every rule that these settings break.
+pub fn broken(settings: &Settings) -> impl Iterator<Item = &'static [&'static str]> {
+    RULES.iter().filter(|rule| (rule.check)(settings).is_err()).map(|rule| rule.keys)
+}
+
 /// Checks every rule all of whose keys were read.
 pub fn check(walk: &mut Walk) {
     for rule in RULES {

@@ -14,6 +14,16 @@ pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The daemon reads its configuration again; [`ready`] must follow, whatever comes of it.
+///
+/// The time tells a `Type=notify-reload` unit that this answers its own signal and no earlier one.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => warn!(%error, "cannot tell systemd of a reload: no monotonic clock: {error}"),
+    }
+}
+
 /// The `Status:` line of `systemctl status`.
 pub fn status(status: &str) {
     send(&[NotifyState::Status(status)]);

@@ -44,6 +44,10 @@ events! {
     POSSIBLE_LOSS = "1da36a04e7874422981dcb323ce0377d";
     /// The configuration is wrong; the message names key, value, source and remedy.
     CONFIG_REJECTED = "3d9d074640fc4f2cafe1a7fec84fa77f";
+    /// A reload has taken over what can be changed in a running daemon.
+    RELOADED = "b2c302096bc24842a89b6bb69c8b19b1";
+    /// A reload has left keys as they are, because they take a restart.
+    RESTART_NEEDED = "e21f105b237c4776a16f5a40ec4ac550";
     /// A configured limit refuses or closes connections.
     LIMIT_REACHED = "de6e641356eb475f91ff40724098ae05";
     /// The descriptor limit is below what the configured connections need.

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use moka::future::Cache;
+use moka::{Expiry, future::Cache};
 use tokio::time::Instant;
 
 use super::{Directory, Error, NewUser, Unavailable, User};
@@ -31,11 +32,20 @@ const MAX_ENTRY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Cached<D> {
     inner: D,
     answers: Cache<UserId, Answer>,
+    /// Shared with the answers' expiry.
+    ages: Arc<ArcSwap<Ages>>,
+    /// Until when the directory is taken for down. A std lock: held for one assignment.
+    down_until: Mutex<Option<Instant>>,
+}
+
+/// How old an answer may be; replaced by a reload.
+#[derive(Clone, Copy, Debug)]
+struct Ages {
     ttl: Duration,
     negative_ttl: Duration,
     stale: Duration,
-    /// Until when the directory is taken for down. A std lock: held for one assignment.
-    down_until: Mutex<Option<Instant>>,
+    /// What was answered until then is asked again, and only believed while nobody answers.
+    doubted: Option<Instant>,
 }
 
 /// What the directory said, and when.
@@ -50,38 +60,21 @@ enum Answer {
 impl<D: Directory> Cached<D> {
     /// Holds at most `users.cache_entries` answers.
     pub fn new(inner: D, users: &Users) -> Self {
-        let life = users.cache_ttl.max(users.cache_negative_ttl).saturating_add(users.cache_stale);
+        let ages = Arc::new(ArcSwap::from_pointee(Ages::of(users)));
         let answers = Cache::builder()
             .max_capacity(users.cache_entries)
-            .time_to_live(life.min(MAX_ENTRY_LIFE))
+            .expire_after(Life(ages.clone()))
             .build();
-        Self {
-            inner,
-            answers,
-            ttl: users.cache_ttl,
-            negative_ttl: users.cache_negative_ttl,
-            stale: users.cache_stale,
-            down_until: Mutex::new(None),
-        }
+        Self { inner, answers, ages, down_until: Mutex::new(None) }
     }
 
     fn is_fresh(&self, answer: &Answer) -> bool {
-        match answer {
-            Answer::Known(_, at) => at.elapsed() < self.ttl,
-            Answer::Nobody(at) => at.elapsed() < self.negative_ttl,
-            Answer::Failed(_) => false,
-        }
-    }
-
-    /// An expired answer that may stand in for the directory.
-    fn is_believable(&self, answer: &Answer) -> bool {
-        let bound = self.ttl.saturating_add(self.stale);
-        matches!(answer, Answer::Known(_, at) if at.elapsed() < bound)
+        self.ages.load().is_fresh(answer)
     }
 
     /// Asks the directory; on failure falls back on `old`, which keeps its age.
     async fn ask(&self, name: &UserId, old: Option<Answer>) -> Answer {
-        let old = old.filter(|old| self.is_believable(old));
+        let old = old.filter(|old| self.ages.load().is_believable(old));
         if let Some(old) = old.clone().filter(|_| self.is_down()) {
             return old;
         }
@@ -110,7 +103,7 @@ impl<D: Directory> Cached<D> {
                 tracing::warn!(
                     message_id = events::DATABASE_LOST,
                     "user look-up failed; users seen within {} are still let in: {error}",
-                    humantime::format_duration(self.stale),
+                    humantime::format_duration(self.ages.load().stale),
                 );
             }
             (Some(_), Ok(_)) => {
@@ -121,6 +114,62 @@ impl<D: Directory> Cached<D> {
             }
             _ => {}
         }
+    }
+}
+
+impl Ages {
+    fn of(users: &Users) -> Self {
+        Self {
+            ttl: users.cache_ttl,
+            negative_ttl: users.cache_negative_ttl,
+            stale: users.cache_stale,
+            doubted: None,
+        }
+    }
+
+    fn is_fresh(&self, answer: &Answer) -> bool {
+        let (at, ttl) = match answer {
+            Answer::Known(_, at) => (at, self.ttl),
+            Answer::Nobody(at) => (at, self.negative_ttl),
+            Answer::Failed(_) => return false,
+        };
+        self.doubted.is_none_or(|doubted| *at > doubted) && at.elapsed() < ttl
+    }
+
+    /// An expired answer that may stand in for the directory.
+    fn is_believable(&self, answer: &Answer) -> bool {
+        let bound = self.ttl.saturating_add(self.stale);
+        matches!(answer, Answer::Known(_, at) if at.elapsed() < bound)
+    }
+
+    /// How long an answer given now can be of use.
+    fn life(&self) -> Duration {
+        self.ttl.max(self.negative_ttl).saturating_add(self.stale).min(MAX_ENTRY_LIFE)
+    }
+}
+
+/// When an answer is dropped: by the ages of the time it was given, so that a reload needs no
+/// new cache.
+struct Life(Arc<ArcSwap<Ages>>);
+
+impl Expiry<UserId, Answer> for Life {
+    fn expire_after_create(
+        &self,
+        _: &UserId,
+        _: &Answer,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(self.0.load().life())
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &UserId,
+        _: &Answer,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.0.load().life())
     }
 }
 
@@ -165,9 +214,17 @@ impl<D: Directory> Directory for Cached<D> {
         self.inner.check().await
     }
 
+    fn follow(&self, users: &Users) {
+        self.inner.follow(users);
+        let doubted = self.ages.load().doubted;
+        self.ages.store(Arc::new(Ages { doubted, ..Ages::of(users) }));
+    }
+
+    /// Everybody is asked for again, but nobody is forgotten: a reload while the directory is
+    /// away must not lock out those it knows.
     async fn reload(&self) -> Result<(), Error> {
         self.inner.reload().await?;
-        self.answers.invalidate_all();
+        self.ages.store(Arc::new(Ages { doubted: Some(Instant::now()), ..**self.ages.load() }));
         Ok(())
     }
 

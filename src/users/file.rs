@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use super::{Directory, Error, NewUser, Unavailable, User};
-use crate::{clock, ids::UserId};
+use crate::{clock, config::settings::Users, ids::UserId};
 
 /// Users from a file that is read again on [`Directory::reload`], or from a fixed list.
 #[derive(Clone, Debug)]
@@ -26,13 +26,12 @@ pub struct FileDirectory(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// `None`: in memory only, gone with the process.
-    path: Option<PathBuf>,
     /// Readers never wait for a reload.
     table: ArcSwap<Table>,
-    /// One writer at a time, so that an older table never replaces a newer one. A std lock,
-    /// because whoever holds it is on a blocking thread.
-    writing: Mutex<()>,
+    /// Where the users come from; `None`: in memory only, gone with the process. One writer at a
+    /// time, so that an older table never replaces a newer one. A std lock, because whoever reads
+    /// or writes the file is on a blocking thread.
+    path: Mutex<Option<PathBuf>>,
 }
 
 /// By name, in the order `list` gives.
@@ -63,7 +62,7 @@ impl FileDirectory {
 
     fn new(path: Option<PathBuf>, table: Table) -> Self {
         let table = ArcSwap::from_pointee(table);
-        Self(Arc::new(Shared { path, table, writing: Mutex::new(()) }))
+        Self(Arc::new(Shared { table, path: Mutex::new(path) }))
     }
 
     /// File work stays off the runtime's threads.
@@ -79,8 +78,8 @@ impl FileDirectory {
 
 impl Shared {
     fn reload(&self) -> Result<(), Error> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = &self.path {
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = &*path {
             let (users, modified) = csv_file::read(path)?;
             self.table.store(Arc::new(table_of(users, modified)));
         }
@@ -89,9 +88,9 @@ impl Shared {
 
     fn add(&self, new: NewUser) -> Result<Arc<User>, Error> {
         new.check()?;
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
         let name = new.username.clone();
-        let table = match &self.path {
+        let table = match &*path {
             Some(path) => {
                 let (users, modified) = csv_file::append(path, new)?;
                 table_of(users, modified)
@@ -133,6 +132,14 @@ impl Directory for FileDirectory {
 
     async fn check(&self) -> Result<(), Unavailable> {
         Ok(())
+    }
+
+    /// A fixed list stays one.
+    fn follow(&self, users: &Users) {
+        let mut path = self.0.path.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = &mut *path {
+            path.clone_from(&users.file);
+        }
     }
 
     async fn reload(&self) -> Result<(), Error> {

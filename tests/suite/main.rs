@@ -26,6 +26,7 @@ mod link;
 mod python_json;
 mod proxy;
 mod readme;
+mod reload;
 mod stop;
 mod store;
 mod support;

@@ -125,7 +125,7 @@ async fn a_reload_lets_in_who_was_added_and_cuts_nobody() {
     users.push_str("Newton,,,,,\n");
     fs::write(&file, &users).expect("write users.csv");
     instance.signal("HUP");
-    instance.logs("reloaded the users").await;
+    instance.logs("reloaded: ").await;
     let mut newton = instance.connect("Newton").await;
     newton.send("Sid", "\"hello\"").await;
     sid.expect("\"hello\"").await;

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The users every fleet of the tests knows: the original's, and some to spare.
 pub const USERS: [&str; 8] = ["Sunil", "Elon", "Alok", "Smith", "Sid", "Ann", "Bob", "Zoë"];
 
+const HEADER_MODE: &str = r#"modes = ["header"]"#;
+
 /// A running daemon; killed when dropped.
 pub struct Instance {
     process: Child,
@@ -35,20 +37,34 @@ impl Instance {
     /// the CSV of [`USERS`], text log. Sections of `more` must not be `[listen]`, `[auth]`,
     /// `[users]` or `[instance]`.
     pub fn start(more: &str) -> Self {
-        let users: String = USERS.map(|user| format!("{user},,,,,\n")).concat();
-        let header = "username,first_name,last_name,mobile,password_hash,disabled\n";
-        Self::start_with(r#"modes = ["header"]"#, &format!("{header}{users}"), more)
+        Self::start_with(HEADER_MODE, &everybody(), more)
+    }
+
+    /// Starts one with `variables` in its environment and `above` in its `conf.d`, where any
+    /// section may stand.
+    pub fn start_in(variables: &[(&str, &str)], above: &str) -> Self {
+        let (dir, path) = Self::prepare(HEADER_MODE, &everybody(), "");
+        fs::create_dir(dir.path().join("conf.d")).expect("a directory");
+        fs::write(dir.path().join("conf.d/50-test.toml"), above).expect("write 50-test.toml");
+        let mut command = command(&path);
+        command.envs(variables.iter().copied());
+        Self::spawn(dir, command)
     }
 
     /// Starts one with the lines of its `[auth]` section and its users file given.
     pub fn start_with(auth: &str, users: &str, more: &str) -> Self {
+        let (dir, path) = Self::prepare(auth, users, more);
+        Self::spawn(dir, command(&path))
+    }
+
+    fn prepare(auth: &str, users: &str, more: &str) -> (TempDir, PathBuf) {
         let dir = TempDir::with_prefix("wsfleetd-instance-").expect("a temporary directory");
         let file = dir.path().join("users.csv");
         fs::write(&file, users).expect("write users.csv");
         let config = configuration(dir.path(), &file, auth, more);
         let path = dir.path().join("wsfleetd.toml");
         fs::write(&path, config).expect("write wsfleetd.toml");
-        Self::spawn(dir, &path)
+        (dir, path)
     }
 
     /// Runs the daemon on `config`, which it refuses: its exit code and what it says.
@@ -139,8 +155,8 @@ impl Instance {
         }
     }
 
-    fn spawn(dir: TempDir, config: &Path) -> Self {
-        let mut process = command(config).stderr(Stdio::piped()).spawn().expect("wsfleetd runs");
+    fn spawn(dir: TempDir, mut command: Command) -> Self {
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("wsfleetd runs");
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(process.stderr.take().expect("a pipe"), log.clone());
         let start = Instant::now();
@@ -166,6 +182,12 @@ impl Drop for Instance {
             eprintln!("--- log of instance {}:\n{}", self.process.id(), self.log());
         }
     }
+}
+
+/// A users' file with [`USERS`].
+pub fn everybody() -> String {
+    let users = USERS.map(|user| format!("{user},,,,,\n")).concat();
+    format!("username,first_name,last_name,mobile,password_hash,disabled\n{users}")
 }
 
 /// The binary under test.

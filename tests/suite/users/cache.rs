@@ -218,3 +218,29 @@ async fn the_number_of_answers_is_bounded() {
     futures_util::future::join_all(all.iter().map(|who| cached.find(who))).await;
     assert!(counting.questions() - before >= 500, "most of 1000 cannot be in 100 places");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_during_an_outage_locks_out_nobody_who_is_known() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    counting.cut_off(true);
+    cached.reload().await.unwrap();
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2, "but the directory is asked first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_ages_count_from_the_next_look_on() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    advance(10 * SECOND).await;
+    cached.follow(&Users { cache_ttl: 5 * SECOND, ..Users::default() });
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2);
+    cached.follow(&Users { cache_ttl: 100 * SECOND, ..Users::default() });
+    advance(90 * SECOND).await;
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2);
+}

@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use tempfile::TempDir;
-use wsfleetd::users::{Directory, Error, FileDirectory};
+use wsfleetd::{
+    config::settings::Users,
+    users::{Directory, Error, FileDirectory},
+};
 
 use super::{is_known, name, names, new_user};
 
@@ -100,4 +103,15 @@ async fn a_missing_file_is_an_error_with_a_remedy() {
     let missing = FileDirectory::open(&folder.path().join("none.csv")).await.unwrap_err();
     let text = missing.to_string();
     assert!(text.contains("none.csv") && text.contains("wsfleetd users add"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_in_another_place_is_read_when_told_so() {
+    let (_folder, path) = file_with("Sid,,,,,\n");
+    let (_other_folder, other) = file_with("Elon,,,,,\n");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    directory.follow(&Users { file: other, ..Users::default() });
+    assert!(is_known(&directory, "Sid").await, "only with the next reload");
+    directory.reload().await.unwrap();
+    assert!(is_known(&directory, "Elon").await && !is_known(&directory, "Sid").await);
 }
