@@ -2,11 +2,11 @@
 # The checks of the source, and the test suite.
 
 check_format() {
-    cargo fmt --check
+    cargo fmt --all --check
 }
 
 check_lints() {
-    cargo clippy --locked --all-targets "${CARGO_FEATURES[@]}" -- --deny warnings
+    cargo clippy --locked --workspace --all-targets "${CARGO_FEATURES[@]}" -- --deny warnings
 }
 
 check_licences() {
@@ -30,6 +30,12 @@ run_suite() {
 # The tests marked #[ignore = "long: ..."], which take minutes.
 run_long_suites() {
     nextest long --run-ignored only
+}
+
+# Everything that may happen within bounds; WSFLEETD_MODEL=soak goes further (tests/model/README.md).
+run_model() {
+    local CARGO_FEATURES=()
+    nextest model --package wsfleetd-model --run-ignored all
 }
 
 # nextest PROFILE [OPTION...]: counts from the report it writes, also if a test has failed.

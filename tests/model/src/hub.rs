@@ -1,0 +1,141 @@
+//! The connections of one instance by user: who takes a message (`src/hub.rs`).
+
+use crate::{
+    ids::{Epoch, Mid, Number, User},
+    instance::{Connection, Delivery, Instance},
+    map::Set,
+};
+
+/// What became of a message for a user of this instance.
+#[derive(Default)]
+pub struct LocalDelivery {
+    /// The user has a connection here.
+    pub known: bool,
+    /// One of them took it.
+    pub open: bool,
+    /// Who else owns the user.
+    pub siblings: Set<Epoch>,
+}
+
+impl Instance {
+    /// `Hub::deliver`; `also` are the other epochs it was sent to.
+    pub fn deliver(
+        &mut self,
+        user: User,
+        mid: Mid,
+        is_named: bool,
+        also: &Set<Epoch>,
+    ) -> LocalDelivery {
+        if self.of_user(user).next().is_none() {
+            return LocalDelivery::default();
+        }
+        let siblings = self.siblings.get(user).cloned().unwrap_or_default();
+        // Those it should also go to are told of by this instance, or by its answer.
+        let also = also.keys().chain(siblings.keys()).filter(|epoch| *epoch != self.epoch);
+        let delivery = self.delivery(user, mid, is_named, also.collect());
+        let open = self.push_to_open(user, &delivery) > 0;
+        if !open && siblings.is_empty() {
+            let leaving = self.of_user(user).map(|(number, _)| number).next();
+            let delivery = Delivery { newest: None, ..delivery };
+            self.connection(leaving.expect("one was found above")).queue.push(delivery);
+        }
+        LocalDelivery { known: true, open, siblings }
+    }
+
+    /// `Hub::deliver_from_here`
+    pub fn deliver_from_here(&mut self, user: User, mid: Mid) -> LocalDelivery {
+        if self.of_user(user).all(|(_, one)| one.is_claiming()) {
+            return LocalDelivery::default();
+        }
+        let siblings = self.siblings.get(user).cloned().unwrap_or_default();
+        self.deliver(user, mid, false, &siblings)
+    }
+
+    /// `Hub::deliver_to_open`
+    pub fn deliver_to_open(
+        &mut self,
+        user: User,
+        mid: Mid,
+        is_named: bool,
+        also: &Set<Epoch>,
+    ) -> usize {
+        let delivery = self.delivery(user, mid, is_named, also.clone());
+        self.push_to_open(user, &delivery)
+    }
+
+    /// `Hub::hand_on`: gives it to open connections that were not given it when it came; how many
+    /// answer for it now, those that were given it before included.
+    pub fn hand_on_here(&mut self, user: User, delivery: &Delivery) -> usize {
+        let had = self.of_user(user).filter(|(number, one)| had(delivery, *number, one)).count();
+        let lacks = |number: &Number| delivery.newest.is_none_or(|newest| *number > newest);
+        let open = self.open(user).into_iter().filter(lacks).collect::<Vec<_>>();
+        for number in &open {
+            self.connection(*number).queue.push(delivery.clone());
+        }
+        had + open.len()
+    }
+
+    fn push_to_open(&mut self, user: User, delivery: &Delivery) -> usize {
+        let open = self.open(user);
+        for number in &open {
+            self.connection(*number).queue.push(delivery.clone());
+        }
+        open.len()
+    }
+
+    fn open(&self, user: User) -> Vec<Number> {
+        let open = self.of_user(user).filter(|(_, one)| one.is_open());
+        open.map(|(number, _)| number).collect()
+    }
+
+    fn delivery(&self, user: User, mid: Mid, is_named: bool, also: Set<Epoch>) -> Delivery {
+        let newest = self.of_user(user).map(|(number, _)| number).max();
+        Delivery { mid, is_named, also, newest }
+    }
+
+    /// `Hub::add_sibling`
+    pub fn add_sibling(&mut self, user: User, epoch: Epoch) {
+        if self.of_user(user).next().is_some() {
+            self.siblings.or_default(user).add(epoch);
+        }
+    }
+
+    /// `Hub::remove_sibling`
+    pub fn remove_sibling(&mut self, user: User, epoch: Epoch) {
+        if let Some(siblings) = self.siblings.get_mut(user) {
+            siblings.remove(epoch);
+        }
+        self.forget_no_siblings();
+    }
+
+    /// `Hub::retain_siblings`
+    pub fn retain_siblings(&mut self) {
+        let gone = self.gone.clone();
+        for siblings in self.siblings.values_mut() {
+            siblings.retain(|epoch| !gone.has(epoch));
+        }
+        self.forget_no_siblings();
+    }
+
+    /// `Hub::remove`
+    pub fn remove(&mut self, number: Number) {
+        let Some(connection) = self.connections.take(number) else { return };
+        if self.of_user(connection.user).next().is_none() {
+            self.siblings.take(connection.user);
+        }
+    }
+
+    /// One spelling for *none*.
+    fn forget_no_siblings(&mut self) {
+        let none: Vec<_> =
+            self.siblings.iter().filter(|(_, all)| all.is_empty()).map(|(user, _)| user).collect();
+        for user in none {
+            self.siblings.take(user);
+        }
+    }
+}
+
+/// Whether a connection was given a message when it came, and still answers for it.
+pub fn had(delivery: &Delivery, number: Number, one: &Connection) -> bool {
+    delivery.newest.is_some_and(|newest| number <= newest) && one.answers_for_its_queue()
+}
