@@ -4,16 +4,14 @@
 //! in `parts`; here is the order in which things start and end.
 
 mod checks;
+mod limits;
 mod parts;
 mod reload;
 mod token_key;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -27,6 +25,7 @@ use crate::{
     http::{Face, Service},
     hub::Hub,
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
+    limit::Places,
     listener::{BindError, Listener},
     protocol::close::Close,
     telemetry::{Levels, events},
@@ -34,8 +33,8 @@ use crate::{
     web::Page,
 };
 
-/// Sockets that are not WebSockets yet, beside all that are: health checks, handshakes.
-const SPARE_SOCKETS: usize = 256;
+/// Sockets of the `admin` listener.
+const OPERATORS_SOCKETS: usize = 256;
 
 /// A daemon that is stopping looks this often whether the last connection is gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -175,9 +174,9 @@ impl Listeners {
     fn bind(settings: &Settings) -> Result<Self, BindError> {
         let (listen, backlog) = (&settings.listen, settings.listen.backlog);
         Ok(Self {
-            app: Listener::bind("app", listen.app, backlog)?,
-            api: Listener::bind("api", listen.api, backlog)?,
-            admin: Listener::bind("admin", listen.admin, backlog)?,
+            app: Listener::bind("listen.app", listen.app, backlog)?,
+            api: Listener::bind("listen.api", listen.api, backlog)?,
+            admin: Listener::bind("listen.admin", listen.admin, backlog)?,
         })
     }
 
@@ -192,8 +191,7 @@ impl Listeners {
         page: Option<Arc<Page>>,
         stop: &CancellationToken,
     ) {
-        let sockets = Arc::new(Semaphore::new(parts.max_connections + SPARE_SOCKETS));
-        let operators = Arc::new(Semaphore::new(SPARE_SOCKETS));
+        let (sockets, operators) = (parts.sockets.clone(), Places::new(OPERATORS_SOCKETS));
         let faces = [
             (self.app, Face::App, sockets.clone(), page),
             (self.api, Face::Api, sockets, None),
@@ -208,7 +206,8 @@ impl Listeners {
             let serve = move |stream, peer, permit| {
                 service.clone().serve(stream, peer, permit, ending.clone())
             };
-            let accept = listener.run(parts.tasks.clone(), permits, stop.clone(), serve);
+            let (tasks, reporter) = (parts.tasks.clone(), parts.reporter.clone());
+            let accept = listener.run(tasks, permits, reporter, stop.clone(), serve);
             parts.tasks.spawn("listener", accept);
         }
     }
@@ -222,7 +221,7 @@ fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: 
         instance.id = %identity.instance_id,
         "ready: instance {} serves app on {app}, api on {api} and admin on {admin}, {fleet}, for up to {} connections",
         identity.instance_id,
-        parts.max_connections
+        parts.max_connections()
     );
     notify::ready(&format!("serving app on {app} and api on {api}"));
     let hub = parts.hub.clone();

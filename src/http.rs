@@ -4,7 +4,7 @@ mod health;
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,14 +20,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 pub use self::health::{Check, Health};
 use crate::{
     listener::Permit,
-    upgrade::{Peer, Upgrader},
+    upgrade::{Arrival, Peer, Upgrader},
     web::Page,
 };
 
@@ -35,10 +35,11 @@ use crate::{
 /// template), or it answers 502 for a request it sent into a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(200);
 
-/// More headers than any client of ours sends; hyper's own bound on their bytes is 400 KiB.
+/// More headers than any client of ours sends. More are answered with 431.
 const MAX_HEADERS: usize = 64;
 
-/// Bytes of one request's head; also what a connection keeps while it is HTTP.
+/// Bytes of one request's head; also what a connection keeps while it is HTTP. A longer head, or a
+/// longer first line, is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// Which table a listener serves.
@@ -60,20 +61,20 @@ pub struct Service {
     health: Health,
     page: Option<Arc<Page>>,
     trusted_proxies: Arc<[IpNet]>,
-    first_request_within: Duration,
+    handshake_timeout: Duration,
 }
 
 impl Service {
-    /// `first_request_within` is `websocket.handshake_timeout`.
+    /// `handshake_timeout` is `websocket.handshake_timeout`.
     pub fn new(
         face: Face,
         upgrader: Upgrader,
         health: Health,
         page: Option<Arc<Page>>,
         trusted_proxies: Arc<[IpNet]>,
-        first_request_within: Duration,
+        handshake_timeout: Duration,
     ) -> Self {
-        Self { face, upgrader, health, page, trusted_proxies, first_request_within }
+        Self { face, upgrader, health, page, trusted_proxies, handshake_timeout }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket. After `stop` it answers what it
@@ -85,13 +86,17 @@ impl Service {
         permit: Permit,
         stop: CancellationToken,
     ) {
-        let asked = Arc::new(AtomicBool::new(false));
-        let deadline = self.first_request_within;
-        let seen = asked.clone();
-        let service = service_fn(move |request| {
-            seen.store(true, Ordering::Relaxed);
-            let (service, permit) = (self.clone(), permit.clone());
-            async move { Ok::<_, Infallible>(service.route(request, peer.ip(), permit).await) }
+        let (within, is_first) = (self.handshake_timeout, Arc::new(AtomicBool::new(true)));
+        let first_deadline = Instant::now() + within;
+        let (socket, still_first) = (permit.clone(), is_first.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            // The first handshake is timed from the accept, a later one from its own beginning.
+            let is_first = still_first.swap(false, Ordering::Relaxed);
+            let deadline = if is_first { first_deadline } else { Instant::now() + within };
+            let peer = Peer::of(peer.ip(), request.headers(), &self.trusted_proxies);
+            let arrival = Arrival { peer, socket: socket.clone(), deadline };
+            let service = self.clone();
+            async move { Ok::<_, Infallible>(service.route(request, arrival).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -101,47 +106,38 @@ impl Service {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
-        tokio::select! {
-            // An error here is a client that left or spoke no HTTP: hyper has answered it.
-            _ = connection.as_mut() => return,
-            () = sleep(deadline) => {}
-            () = stop.cancelled() => {}
-        }
-        if !asked.load(Ordering::Relaxed) {
-            return;
-        }
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = stop.cancelled() => {}
+        loop {
+            tokio::select! {
+                // An error here is a client that left or spoke no HTTP: hyper has answered it.
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => {}
+                () = sleep(within) => {}
+            }
+            if is_first.load(Ordering::Relaxed) {
+                return;
+            }
+            // Keeping alive is a favour: it ends where others wait for a place.
+            if stop.is_cancelled() || permit.is_scarce() {
+                break;
+            }
         }
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(deadline, connection).await;
+        let _ = timeout(within, connection).await;
     }
 
-    async fn route(
-        &self,
-        request: Request<Incoming>,
-        peer: IpAddr,
-        permit: Permit,
-    ) -> Response<Full<Bytes>> {
-        let peer = Peer::of(peer, request.headers(), &self.trusted_proxies);
+    async fn route(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match self.face {
-            Face::App => self.app(request, peer, permit).await,
-            Face::Api => self.api(request, peer, permit).await,
+            Face::App => self.app(request, arrival).await,
+            Face::Api => self.api(request, arrival).await,
             Face::Admin => self.admin(&request).await,
         }
     }
 
-    async fn app(
-        &self,
-        request: Request<Incoming>,
-        peer: Peer,
-        permit: Permit,
-    ) -> Response<Full<Bytes>> {
+    async fn app(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {
-                self.upgrader.upgrade(request, peer, permit).await
+                self.upgrader.upgrade(request, arrival).await
             }
             (&Method::GET, "/") => match &self.page {
                 Some(page) => html(page),
@@ -151,16 +147,11 @@ impl Service {
         }
     }
 
-    async fn api(
-        &self,
-        request: Request<Incoming>,
-        peer: Peer,
-        permit: Permit,
-    ) -> Response<Full<Bytes>> {
+    async fn api(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/healthz" | "/api/healthz") => plain(StatusCode::OK, "ok\n"),
             (_, path) if self.wants_socket(&request, path) => {
-                self.upgrader.upgrade(request, peer, permit).await
+                self.upgrader.upgrade(request, arrival).await
             }
             _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
         }

@@ -53,6 +53,8 @@ pub mod ids;
 
 pub mod clock;
 
+pub mod limit;
+
 pub mod lifecycle;
 
 pub mod telemetry;

@@ -1,35 +1,37 @@
 //! The accept loop: it never dies, and it never spins.
 //!
-//! A permit comes first, so that a full process leaves the next client in the kernel's queue
+//! A place comes first, so that a full process leaves the next client in the kernel's queue
 //! instead of accepting what it cannot serve. An error of one connection is nothing; one of the
 //! whole process (no descriptors, no memory) is waited out.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use crate::{lifecycle::Tasks, telemetry::events};
+use crate::{
+    lifecycle::Tasks,
+    limit::{Place, Places, Reached, Reporter, Subject},
+};
 
 /// How long to let descriptors or memory come back before the next accept.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The right to hold one socket open; given back when the last who shares it lets go. A connection
 /// keeps it when it becomes a WebSocket, for it keeps its descriptor too.
-pub type Permit = Arc<OwnedSemaphorePermit>;
+pub type Permit = Arc<Place>;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (listen.{name}): {source}")]
+#[error("cannot listen on {address} ({key}): {source}")]
 pub struct BindError {
-    /// Its key in `[listen]`.
-    pub name: &'static str,
+    /// Its key, such as `listen.app`.
+    pub key: &'static str,
     /// Where.
     pub address: SocketAddr,
     source: io::Error,
@@ -38,18 +40,18 @@ pub struct BindError {
 /// An open listener.
 #[derive(Debug)]
 pub struct Listener {
-    name: &'static str,
+    key: &'static str,
     socket: TcpListener,
     address: SocketAddr,
 }
 
 impl Listener {
-    /// Opens `listen.<name>`; `backlog` is how many connections may wait for `accept` (std's own
+    /// Opens the listener of `key`, such as `listen.app`; `backlog` is how many connections may wait for `accept` (std's own
     /// 128 is too few for a reconnect storm).
-    pub fn bind(name: &'static str, address: SocketAddr, backlog: u32) -> Result<Self, BindError> {
+    pub fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<Self, BindError> {
         let bound = bind(address, backlog).and_then(|socket| Ok((socket.local_addr()?, socket)));
-        let (address, socket) = bound.map_err(|source| BindError { name, address, source })?;
-        Ok(Self { name, socket, address })
+        let (address, socket) = bound.map_err(|source| BindError { key, address, source })?;
+        Ok(Self { key, socket, address })
     }
 
     /// Where it listens; the port is the kernel's if 0 was asked for.
@@ -57,61 +59,79 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`, one tracked task per connection, at most as many as `permits`.
+    /// Accepts until `stop`, one tracked task per connection, at most as many as `sockets`.
     pub async fn run<F, W>(
         self,
         tasks: Tasks,
-        permits: Arc<Semaphore>,
+        sockets: Places,
+        reporter: Reporter,
         stop: CancellationToken,
         serve: F,
     ) where
         F: Fn(TcpStream, SocketAddr, Permit) -> W,
         W: Future<Output = ()> + Send + 'static,
     {
+        let exhausted = reporter.limit(self.key);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = self.accept(&permits) => accepted,
+                accepted = self.accept(&sockets, &exhausted) => accepted,
             };
-            let Some((permit, stream, peer)) = accepted else { return };
-            tasks.spawn(self.name, serve(stream, peer, Arc::new(permit)));
+            let (permit, stream, peer) = accepted;
+            tasks.spawn(self.key, serve(stream, peer, Arc::new(permit)));
         }
     }
 
-    /// `None` only if the permits are closed.
     async fn accept(
         &self,
-        permits: &Arc<Semaphore>,
-    ) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-        let permit = permits.clone().acquire_owned().await.ok()?;
-        loop {
-            match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    // Frames are small and each is wanted at once.
-                    let _ = stream.set_nodelay(true);
-                    return Some((permit, stream, peer));
-                }
-                Err(error) => self.endure(&error).await,
-            }
-        }
-    }
-
-    async fn endure(&self, error: &io::Error) {
-        if is_of_one_connection(error) {
-            return;
-        }
-        warn!(
-            message_id = events::LIMIT_REACHED,
-            "cannot accept on listen.{}: {error}; trying again", self.name
-        );
-        sleep(EXHAUSTED_PAUSE).await;
+        sockets: &Places,
+        exhausted: &Reached,
+    ) -> (Place, TcpStream, SocketAddr) {
+        let permit = sockets.take().await;
+        let (stream, peer) = persist(exhausted, || self.socket.accept()).await;
+        // Frames are small and each is wanted at once.
+        let _ = stream.set_nodelay(true);
+        (permit, stream, peer)
     }
 }
 
-/// Errors that say something about the client that was to be accepted, not about us (accept(2)).
+/// Accepts until it succeeds. Cancel-safe if `accept` is.
+async fn persist<T, W>(exhausted: &Reached, accept: impl Fn() -> W) -> T
+where
+    W: Future<Output = io::Result<T>>,
+{
+    loop {
+        match accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                let nobody = Subject::default();
+                exhausted.hit(&nobody, format_args!("cannot accept: {error}; trying again"));
+                sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors that say something about the client that was to be accepted, not about us: accept(2)
+/// passes on what the network has against a connection that waits.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    const NETWORK: [Errno; 11] = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    // A firewall's verdict.
+    let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
+    is_forbidden || Errno::from_io_error(error).is_some_and(|errno| NETWORK.contains(&errno))
 }
 
 fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
@@ -121,4 +141,38 @@ fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What accept(2) answers, one after the other; then a connection.
+    async fn accept_after(errors: &[Errno]) -> Duration {
+        let reporter = Reporter::new(Tasks::new(), CancellationToken::new());
+        let (start, next) = (Instant::now(), RefCell::new(errors.iter()));
+        let accept = async || next.borrow_mut().next().map_or(Ok(()), |errno| Err((*errno).into()));
+        persist(&reporter.limit("listen.test"), accept).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_process_lacks_is_waited_for_without_spinning() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::PERM] {
+            let pause = if errno == Errno::PERM { Duration::ZERO } else { EXHAUSTED_PAUSE };
+            assert_eq!(accept_after(&[errno; 50]).await, pause * 50, "{errno}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_client_did_delays_nobody() {
+        let errors = [Errno::CONNABORTED, Errno::CONNRESET, Errno::INTR, Errno::PROTO];
+        assert_eq!(accept_after(&errors).await, Duration::ZERO);
+        assert_eq!(accept_after(&[Errno::NETUNREACH, Errno::HOSTUNREACH]).await, Duration::ZERO);
+        assert_eq!(accept_after(&[Errno::BADF]).await, EXHAUSTED_PAUSE, "unknown: not spun on");
+    }
 }

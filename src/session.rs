@@ -5,27 +5,35 @@
 //! back-pressure; what others send to this client is written meanwhile.
 
 mod claim;
+mod flow;
 mod keepalive;
 pub mod state;
 mod wire;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 pub use self::{
     claim::{Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
+    flow::Config as FlowConfig,
     keepalive::Config as KeepaliveConfig,
     wire::{Config as WireConfig, Transport},
 };
 use self::{
+    flow::Flow,
     keepalive::{Due, Keepalive},
     state::{Action, Classic, Input},
     wire::{Event, Wire},
 };
-use crate::{hub::Delivery, protocol::close::Close, router::Router};
+use crate::{
+    hub::Delivery,
+    limit::{Reached, Subject},
+    protocol::close::Close,
+    router::Router,
+};
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
@@ -33,10 +41,15 @@ pub struct Config {
     /// The socket's bounds.
     pub wire: WireConfig,
     /// Pings and timeouts.
-    pub keepalive: KeepaliveConfig,
+    pub keepalive: Arc<KeepaliveConfig>,
+    /// The rate of messages.
+    pub flow: FlowConfig,
+    /// Told of clients that are too slow for `limits.outbox_bytes`.
+    pub slow: Reached,
 }
 
-/// A message on its slow way, at most one at a time.
+/// What is waited for before more is read, at most one at a time: a message on its slow way, or the
+/// time that a client must hold its breath.
 type Slow = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How a connection ended.
@@ -52,18 +65,20 @@ enum End {
 
 /// The actor.
 pub struct Session<T> {
+    config: Arc<Config>,
     wire: Wire<T>,
     claimed: Claimed,
     router: Router,
     state: Classic,
     keepalive: Keepalive,
+    flow: Flow,
     slow: Option<Slow>,
 }
 
 impl<T: Transport> Session<T> {
     /// Takes over an upgraded stream.
     pub async fn new(
-        config: &Config,
+        config: Arc<Config>,
         router: Router,
         mut claimed: Claimed,
         stream: T,
@@ -74,7 +89,8 @@ impl<T: Transport> Session<T> {
         wire.write_first(held.into_iter().map(|held| Delivery::unnamed(held.payload)));
         let state = Classic::new(claimed.connection().id());
         let keepalive = Keepalive::new(config.keepalive.clone());
-        Self { wire, claimed, router, state, keepalive, slow: None }
+        let flow = Flow::default();
+        Self { config, wire, claimed, router, state, keepalive, flow, slow: None }
     }
 
     /// Runs until the connection has ended and is released.
@@ -86,9 +102,29 @@ impl<T: Transport> Session<T> {
         let end = self.serve().await;
         // Boxed: what only the end needs is not kept by everyone who is connected.
         Box::pin(self.let_go(end)).await;
-        let (id, duration_ms) =
-            (self.claimed.connection().id(), start.elapsed().as_millis() as u64);
-        debug!(conn.id = %id, duration_ms, "connection {id} ended after {duration_ms} ms: {end:?}");
+        self.report(end, start);
+    }
+
+    fn report(&self, end: End, start: Instant) {
+        if end == End::Close(Close::TryAgainLater) {
+            self.config.slow.hit(&self.subject(), "a client reads too slowly, and is closed");
+        }
+        let (connection, duration_ms) =
+            (self.claimed.connection(), start.elapsed().as_millis() as u64);
+        let (id, about) = (connection.id(), connection.about());
+        debug!(
+            conn.id = %id,
+            user.name = %about.user.as_str(),
+            peer.ip = %about.client,
+            duration_ms,
+            "connection {id} ended after {duration_ms} ms: {end:?}"
+        );
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        let connection = self.claimed.connection();
+        let (id, about) = (connection.id(), connection.about());
+        Subject { client: Some(about.client), connection: Some(id), user: Some(&about.user) }
     }
 
     async fn let_go(&mut self, end: End) {
@@ -123,13 +159,17 @@ impl<T: Transport> Session<T> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Text(text) => {
+                let now = Instant::now();
                 self.keepalive.heard();
-                self.keepalive.used();
+                self.keepalive.used(now);
+                if !self.flow.admits(&self.config.flow, now) {
+                    return self.on_too_many(now);
+                }
                 return self.on_input(Input::Text(text.as_str()));
             }
             Event::Binary => return self.on_input(Input::Binary),
             Event::Control => self.keepalive.heard(),
-            Event::Wrote => self.keepalive.used(),
+            Event::Wrote => self.keepalive.used(Instant::now()),
             Event::PeerClosed => return Some(End::Peer),
             Event::Broken(close) | Event::Ordered(close) => return Some(End::Close(close)),
             Event::Lost => return Some(End::Lost),
@@ -150,6 +190,16 @@ impl<T: Transport> Session<T> {
             Action::Close(close) => return Some(End::Close(close)),
         }
         None
+    }
+
+    fn on_too_many(&mut self, now: Instant) -> Option<End> {
+        let rate = self.config.flow.per_second();
+        let what = format_args!("a client sends more than {rate} messages a second, and is told");
+        self.config.flow.reached().hit(&self.subject(), what);
+        if let Some(pause) = self.flow.answered(&self.config.flow, now) {
+            self.slow = Some(Box::pin(sleep(pause)));
+        }
+        self.on_input(Input::TooMany)
     }
 
     fn on_due(&mut self, due: Due) -> Option<End> {

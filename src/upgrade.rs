@@ -5,11 +5,19 @@
 //! the 101, so that all of it can still be said in HTTP.
 
 pub mod auth;
+mod gate;
 mod peer;
 mod refusal;
 mod request;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -18,23 +26,26 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::{auth::Authenticator, request::Handshake};
-pub use self::{peer::Peer, refusal::Refusal};
+use self::{
+    auth::Authenticator,
+    gate::{Gate, Memory},
+    request::Handshake,
+};
+pub use self::{gate::Limits, peer::Peer, refusal::Refusal};
 use crate::{
     clock,
     hub::{About, Connection},
     ids::{ConnectionId, IdSource, UserId, request_id},
     lifecycle::Tasks,
+    limit::{Place, Rate, Reached, Reporter, Subject},
     protocol::classic::error_frame,
     router::Router,
-    session::{self, Claimed, Registrar, Session},
-    telemetry::events,
+    session::{self, Claimed, NotClaimed, Registrar, Session},
     users::Directory,
 };
 
@@ -48,12 +59,41 @@ pub struct Config {
     pub paths: Vec<String>,
     /// `websocket.allowed_origins`; empty: any.
     pub allowed_origins: Vec<String>,
-    /// `limits.max_connections`
-    pub max_connections: usize,
-    /// `limits.outbox_bytes`
-    pub outbox_bytes: usize,
-    /// What each session gets.
-    pub session: session::Config,
+    /// What may be changed later.
+    pub limits: Limits,
+    /// The bounds of each socket.
+    pub wire: session::WireConfig,
+    /// Pings and timeouts.
+    pub keepalive: session::KeepaliveConfig,
+}
+
+/// What the handshake works with.
+pub struct Parts {
+    /// Who a client is.
+    pub auth: Authenticator,
+    /// Who may connect.
+    pub directory: Arc<dyn Directory>,
+    /// Makes connections known to the fleet.
+    pub registrar: Registrar,
+    /// Takes what clients say.
+    pub router: Router,
+    /// Names connections.
+    pub ids: Arc<IdSource>,
+    /// Where sessions run.
+    pub tasks: Tasks,
+    /// Told of the limits that are reached.
+    pub reporter: Reporter,
+}
+
+/// How a request came here.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Whose it is.
+    pub peer: Peer,
+    /// The right to its descriptor.
+    pub socket: Arc<Place>,
+    /// `websocket.handshake_timeout` ends.
+    pub deadline: Instant,
 }
 
 /// Turns requests into sessions; cheap to clone.
@@ -63,67 +103,85 @@ pub struct Upgrader {
 }
 
 struct Shared {
-    config: Config,
-    auth: Authenticator,
-    directory: Arc<dyn Directory>,
-    registrar: Registrar,
-    router: Router,
-    ids: Arc<IdSource>,
-    seats: Arc<Semaphore>,
-    tasks: Tasks,
+    paths: Vec<String>,
+    allowed_origins: Vec<String>,
+    parts: Parts,
+    gate: Gate,
+    /// `limits.outbox_bytes`, for connections to come.
+    outbox_bytes: AtomicUsize,
+    /// `limits.message_rate`, also for those that are open.
+    messages: Arc<Rate>,
+    session: Arc<session::Config>,
+    user_limit: Reached,
 }
 
 /// A connection that was let in and waits for its stream.
 struct Admitted {
     claimed: Claimed,
-    seat: OwnedSemaphorePermit,
+    seat: Place,
 }
 
 impl Upgrader {
     /// Over its parts.
-    pub fn new(
-        config: Config,
-        auth: Authenticator,
-        directory: Arc<dyn Directory>,
-        registrar: Registrar,
-        router: Router,
-        ids: Arc<IdSource>,
-        tasks: Tasks,
-    ) -> Self {
-        let seats = Arc::new(Semaphore::new(config.max_connections));
-        let shared = Shared { config, auth, directory, registrar, router, ids, seats, tasks };
+    pub fn new(config: Config, parts: Parts) -> Self {
+        let Config { paths, allowed_origins, limits, wire, keepalive } = config;
+        let messages = Arc::new(Rate::new(limits.message_rate, limits.message_burst));
+        let reporter = &parts.reporter;
+        let flow =
+            session::FlowConfig::new(messages.clone(), reporter.limit("limits.message_rate"));
+        let slow = reporter.limit("limits.outbox_bytes");
+        let shared = Shared {
+            paths,
+            allowed_origins,
+            gate: Gate::new(&limits, Memory::of_this_process(), reporter),
+            outbox_bytes: AtomicUsize::new(limits.outbox_bytes),
+            messages,
+            session: Arc::new(session::Config { wire, keepalive: keepalive.into(), flow, slow }),
+            user_limit: reporter.limit("limits.connections_per_user"),
+            parts,
+        };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Changes what may be changed while connections are open. Nobody is sent away: what is beyond
+    /// a bound that was lowered stays until it leaves.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.shared.gate.set(limits);
+        self.shared.outbox_bytes.store(limits.outbox_bytes, Ordering::Relaxed);
+        self.shared.messages.set(limits.message_rate, limits.message_burst);
     }
 
     /// Whether `path` is one of the WebSocket's.
     pub fn serves(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
-        self.shared.config.paths.iter().any(|served| served == path)
+        self.shared.paths.iter().any(|served| served == path)
     }
 
-    /// Answers a request that wants to be a WebSocket, and starts its session, which keeps `socket`,
-    /// the right to a descriptor, as long as it lives.
+    /// Answers a request that wants to be a WebSocket, and starts its session, which keeps the
+    /// arrival's right to a descriptor as long as it lives.
     pub async fn upgrade(
         &self,
         mut request: Request<Incoming>,
-        peer: Peer,
-        socket: Arc<OwnedSemaphorePermit>,
+        arrival: Arrival,
     ) -> Response<Full<Bytes>> {
-        let (number, id) = self.shared.ids.issue();
+        let (number, id) = self.shared.parts.ids.issue();
         let on_upgrade = hyper::upgrade::on(&mut request);
-        let handshake = match Handshake::read(&request, peer.proxy) {
-            Ok(handshake) => handshake,
-            Err(refusal) => return refuse(&refusal, id),
+        let client = arrival.peer.client;
+        let answer = async {
+            let handshake = Handshake::read(&request, arrival.peer.proxy)?;
+            let admitting = self.admit(&handshake, client, number, id);
+            let admitted = timeout_at(arrival.deadline, admitting).await;
+            let admitted = admitted.map_err(|_| Refusal::Late)??;
+            Ok((admitted, switching(handshake.key)))
         };
-        match self.admit(&handshake, peer.client, number, id).await {
-            Ok(admitted) => {
-                self.start(admitted, on_upgrade, socket);
-                switching(handshake.key)
+        match answer.await {
+            Ok((admitted, switching)) => {
+                self.start(admitted, on_upgrade, arrival.socket);
+                switching
             }
             Err(refusal) => {
-                let client = peer.client;
-                debug!(peer.ip = %client, "refused a connection from {client}: {refusal}");
-                refuse(&refusal, id)
+                debug!(conn.id = %id, peer.ip = %client, "refused {id} from {client}: {refusal}");
+                refuse(refusal, id)
             }
         }
     }
@@ -139,38 +197,32 @@ impl Upgrader {
             return Err(Refusal::NotFound);
         }
         self.check_origin(handshake.headers)?;
-        let seat = self.take_seat()?;
-        let user = self.shared.auth.identify(handshake)?;
+        let who = Subject { client: Some(client), connection: Some(id), user: None };
+        let seat = self.shared.gate.enter(client, &who)?;
+        let parts = &self.shared.parts;
+        let user = parts.auth.identify(handshake)?;
         self.check_registered(&user).await?;
-        let hash = self.shared.router.hasher().hash(user.as_str());
-        let about = About { user, client, connected: clock::now() };
-        let room = self.shared.config.outbox_bytes;
+        let hash = parts.router.hasher().hash(user.as_str());
+        let about = About { user: user.clone(), client, connected: clock::now() };
+        let room = self.shared.outbox_bytes.load(Ordering::Relaxed);
         let connection = Arc::new(Connection::new(id, number, hash, about, room));
-        let claimed = self.shared.registrar.claim(connection).await?;
+        let claimed = parts.registrar.claim(connection).await.inspect_err(|reason| {
+            if matches!(reason, NotClaimed::Limit { .. }) {
+                self.shared.user_limit.hit(&Subject { user: Some(&user), ..who }, reason);
+            }
+        })?;
         Ok(Admitted { claimed, seat })
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let allowed = &self.shared.config.allowed_origins;
+        let allowed = &self.shared.allowed_origins;
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
         let listed = allowed.iter().any(|allowed| origin.as_bytes() == allowed.as_bytes());
         if allowed.is_empty() || listed { Ok(()) } else { Err(Refusal::Origin) }
     }
 
-    fn take_seat(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let seat = self.shared.seats.clone().try_acquire_owned();
-        seat.map_err(|_| {
-            let limit = self.shared.config.max_connections;
-            warn!(
-                message_id = events::LIMIT_REACHED,
-                limit, "full: limits.max_connections = {limit} connections are open"
-            );
-            Refusal::Full
-        })
-    }
-
     async fn check_registered(&self, name: &UserId) -> Result<(), Refusal> {
-        match self.shared.directory.find(name).await {
+        match self.shared.parts.directory.find(name).await {
             Ok(Some(user)) if user.disabled => Err(Refusal::Disabled),
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Refusal::UnknownUser),
@@ -178,11 +230,11 @@ impl Upgrader {
         }
     }
 
-    fn start(&self, admitted: Admitted, on_upgrade: OnUpgrade, socket: Arc<OwnedSemaphorePermit>) {
-        let (config, router) = (self.shared.config.session.clone(), self.shared.router.clone());
+    fn start(&self, admitted: Admitted, on_upgrade: OnUpgrade, socket: Arc<Place>) {
+        let (config, router) = (self.shared.session.clone(), self.shared.parts.router.clone());
         // Boxed: what only the beginning needs is not kept by everyone who is connected.
         let begin = Box::pin(begin(config, router, admitted, on_upgrade));
-        self.shared.tasks.spawn("session", async move {
+        self.shared.parts.tasks.spawn("session", async move {
             if let Some((mut session, _seat)) = begin.await {
                 session.run().await;
             }
@@ -193,17 +245,17 @@ impl Upgrader {
 
 /// Takes the stream over; `None` if it is gone already.
 async fn begin(
-    config: session::Config,
+    config: Arc<session::Config>,
     router: Router,
     admitted: Admitted,
     on_upgrade: OnUpgrade,
-) -> Option<(Session<TcpStream>, OwnedSemaphorePermit)> {
+) -> Option<(Session<TcpStream>, Place)> {
     let Admitted { claimed, seat } = admitted;
     let upgraded = timeout(SWITCH_WAIT, on_upgrade).await.ok()?.ok()?;
     // The plain stream, not hyper's wrapper: its buffers end with the handshake.
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     let (stream, ahead) = (parts.io.into_inner(), parts.read_buf);
-    Some((Session::new(&config, router, claimed, stream, ahead).await, seat))
+    Some((Session::new(config, router, claimed, stream, ahead).await, seat))
 }
 
 fn switching(key: &[u8]) -> Response<Full<Bytes>> {
@@ -218,7 +270,7 @@ fn switching(key: &[u8]) -> Response<Full<Bytes>> {
     response
 }
 
-fn refuse(refusal: &Refusal, id: ConnectionId) -> Response<Full<Bytes>> {
+fn refuse(refusal: Refusal, id: ConnectionId) -> Response<Full<Bytes>> {
     let body = error_frame(refusal.message(), id, request_id());
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = refusal.status();

@@ -7,6 +7,7 @@ pub mod choice;
 pub mod file;
 pub mod list;
 pub mod number;
+pub mod percent;
 pub mod span;
 pub mod text;
 

@@ -12,6 +12,7 @@ use super::{
         file::{Directory, Eventual, Readable},
         list::List,
         number::{Count, KIB, MIB, Size},
+        percent::PercentOrOff,
         span::{Span, SpanOrOff},
         text::{
             Address, FREE, LABEL, LOG_FILTER, Network, ORIGIN, PATH, POSTGRES_URL, PREFIX,
@@ -310,6 +311,32 @@ pub static KEYS: &[Key] = keys! {
         Public, Restart,
         "What may wait to be sent to one connection; a client too slow for it is closed with \
          1013. At least websocket.max_message.";
+    "limits.accept_rate" => limits.accept_rate: Count(0, 1_000_000),
+        Public, Live,
+        "New connections per second; more are refused with 429. 0: no bound.";
+    "limits.accept_burst" => limits.accept_burst: Count(1, 10_000_000),
+        Public, Live,
+        "New connections that may come at once, after a quiet time.";
+    "limits.accept_rate_per_address" => limits.accept_rate_per_address: Count(0, 1_000_000),
+        Public, Live,
+        "New connections per second of one client address; more are refused with 429. 0: no bound. \
+         Behind a load balancer set it only together with listen.trusted_proxies: otherwise all \
+         addresses are the load balancer's. Of IPv6, the first 64 bits are one address.";
+    "limits.accept_burst_per_address" => limits.accept_burst_per_address: Count(1, 1_000_000),
+        Public, Live,
+        "New connections of one client address that may come at once, after a quiet time.";
+    "limits.message_rate" => limits.message_rate: Count(0, 1_000_000),
+        Public, Live,
+        "Messages per second of one connection; more are answered with an error and not delivered, \
+         and a client that goes on is read from more slowly. 0: no bound.";
+    "limits.message_burst" => limits.message_burst: Count(1, 10_000_000),
+        Public, Live,
+        "Messages of one connection that may come at once, after a quiet time.";
+    "limits.memory_admission" => limits.memory_admission: PercentOrOff,
+        Public, Live,
+        "How much of its control group's memory limit (MemoryHigh= or MemoryMax= of the unit, \
+         whichever is nearer) may be used before new connections are refused with 503. Without \
+         such a limit nothing is refused.";
 
     "fleet.identity" => fleet.identity: Choice(&[
             ("auto", IdentitySource::Auto),

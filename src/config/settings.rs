@@ -163,6 +163,17 @@ pub struct Limits {
     pub max_connections: usize,
     pub connections_per_user: u32,
     pub outbox_bytes: usize,
+    /// New connections a second, and at once; 0 a second: any number.
+    pub accept_rate: u32,
+    pub accept_burst: u32,
+    /// The same of one address.
+    pub accept_rate_per_address: u32,
+    pub accept_burst_per_address: u32,
+    /// Messages a second of one connection, and at once; 0 a second: any number.
+    pub message_rate: u32,
+    pub message_burst: u32,
+    /// Percent of the control group's memory limit; `None`: not looked at.
+    pub memory_admission: Option<u8>,
 }
 
 /// Where the instance's name comes from.
@@ -340,7 +351,18 @@ impl Default for Delivery {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 0, connections_per_user: 32, outbox_bytes: 256 * KIB }
+        Self {
+            max_connections: 0,
+            connections_per_user: 32,
+            outbox_bytes: 256 * KIB,
+            accept_rate: 2000,
+            accept_burst: 4000,
+            accept_rate_per_address: 0,
+            accept_burst_per_address: 100,
+            message_rate: 2000,
+            message_burst: 4000,
+            memory_admission: Some(90),
+        }
     }
 }
 

@@ -7,12 +7,11 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::{
     DaemonError,
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
-    token_key,
+    limits, token_key,
 };
 use crate::{
     config::settings::{AuthMode, ClassicDelivery, Settings, Users},
@@ -24,21 +23,18 @@ use crate::{
     hub::Hub,
     ids::{CurrentEpoch, IdSource, Origin, UserHasher},
     lifecycle::{Hearts, Tasks},
+    limit::{Places, Reporter},
     redis::{self, Redis},
     relay::Relay,
     router::{self, Router},
     session::{self, Registrar},
     store::{HoldPolicy, SharedStore, View, memory::MemoryStore, shared::SharedState},
-    telemetry::events,
     upgrade::{
         self, Upgrader,
         auth::{Authenticator, Mode, TokenConfig, TokenVerifier},
     },
     users::Directory,
 };
-
-/// Descriptors for everything that is no client: Redis, PostgreSQL, listeners, files.
-const SPARE_DESCRIPTORS: usize = 512;
 
 /// The lease is renewed every second and a half; a heart that is silent for this many times that
 /// is stuck.
@@ -58,8 +54,10 @@ pub struct Parts {
     pub tasks: Tasks,
     /// Ends what runs in the background.
     pub background: CancellationToken,
-    /// `limits.max_connections`, resolved.
-    pub max_connections: usize,
+    /// The sockets of clients, WebSockets or not yet.
+    pub sockets: Places,
+    /// Told of the limits that are reached.
+    pub reporter: Reporter,
     /// The demo signs its page's tokens with it; empty without mode `token`.
     pub token_key: Vec<u8>,
 }
@@ -100,11 +98,20 @@ impl Parts {
             None => ground.alone(),
         };
         let (auth, token_key) = authenticator(settings)?;
-        let max_connections = max_connections(settings);
-        let config = upgrade_config(settings, max_connections);
+        let config = upgrade_config(settings);
+        let sockets = Places::new(limits::sockets(&config.limits));
         let tasks = ground.tasks.clone();
-        let upgrader =
-            Upgrader::new(config, auth, directory.clone(), registrar, router, ids, tasks.clone());
+        let reporter = Reporter::new(tasks.clone(), background.clone());
+        let edge = upgrade::Parts {
+            auth,
+            directory: directory.clone(),
+            registrar,
+            router,
+            ids,
+            tasks: tasks.clone(),
+            reporter: reporter.clone(),
+        };
+        let upgrader = Upgrader::new(config, edge);
         let parts = Self {
             hub: ground.hub,
             upgrader,
@@ -112,7 +119,8 @@ impl Parts {
             directory,
             tasks,
             background: background.clone(),
-            max_connections,
+            sockets,
+            reporter,
             token_key,
         };
         Ok((parts, fatalities))
@@ -330,25 +338,22 @@ fn revocation(users: &Users) -> Duration {
     users.cache_ttl.saturating_add(users.cache_stale).saturating_add(MARGIN)
 }
 
-fn upgrade_config(settings: &Settings, max_connections: usize) -> upgrade::Config {
+fn upgrade_config(settings: &Settings) -> upgrade::Config {
     let websocket = &settings.websocket;
     let trimmed = |path: &String| path.strip_suffix('/').unwrap_or(path).to_owned();
     upgrade::Config {
         paths: websocket.paths.iter().map(trimmed).collect(),
         allowed_origins: websocket.allowed_origins.clone(),
-        max_connections,
-        outbox_bytes: settings.limits.outbox_bytes,
-        session: session::Config {
-            wire: session::WireConfig {
-                max_message: websocket.max_message,
-                max_frame: websocket.max_frame,
-                read_buffer: websocket.read_buffer,
-            },
-            keepalive: session::KeepaliveConfig {
-                ping_interval: websocket.ping_interval,
-                idle_timeout: websocket.idle_timeout,
-                max_lifetime: websocket.max_lifetime,
-            },
+        limits: limits::limits(settings),
+        wire: session::WireConfig {
+            max_message: websocket.max_message,
+            max_frame: websocket.max_frame,
+            read_buffer: websocket.read_buffer,
+        },
+        keepalive: session::KeepaliveConfig {
+            ping_interval: websocket.ping_interval,
+            idle_timeout: websocket.idle_timeout,
+            max_lifetime: websocket.max_lifetime,
         },
     }
 }
@@ -378,25 +383,6 @@ fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), Daemon
         });
     }
     Ok((Authenticator::new(modes), token_key))
-}
-
-fn max_connections(settings: &Settings) -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = descriptors.map_or(usize::MAX >> 8, |limit| limit as usize);
-    let possible = descriptors.saturating_sub(SPARE_DESCRIPTORS).max(1);
-    match settings.limits.max_connections {
-        0 => possible.min(tokio::sync::Semaphore::MAX_PERMITS >> 1),
-        wanted => {
-            if wanted > possible {
-                warn!(
-                    message_id = events::DESCRIPTORS_LOW,
-                    "limits.max_connections = {wanted} needs {} descriptors, and the limit is {descriptors}; raise LimitNOFILE",
-                    wanted + SPARE_DESCRIPTORS
-                );
-            }
-            wanted
-        }
-    }
 }
 
 fn read(key: &str, file: &Path) -> Result<Vec<u8>, DaemonError> {

@@ -36,6 +36,9 @@ pub enum Fault {
     Forbidden,
     /// The route failed.
     Internal,
+    /// The client speaks too fast. API Gateway's own frame is not known; these are the words of its
+    /// HTTP answer.
+    TooMany,
 }
 
 impl Fault {
@@ -44,6 +47,7 @@ impl Fault {
         match self {
             Self::Forbidden => "Forbidden",
             Self::Internal => "Internal server error",
+            Self::TooMany => "Too Many Requests",
         }
     }
 }

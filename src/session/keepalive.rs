@@ -4,7 +4,7 @@
 //! timeout from firing and find peers that died without a word; jitter keeps thousands of
 //! connections that came together from pinging together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -41,7 +41,7 @@ pub enum Due {
 
 /// The timer of one connection.
 pub struct Keepalive {
-    config: Config,
+    config: Arc<Config>,
     ping_at: Instant,
     unanswered: u8,
     last_message: Instant,
@@ -51,7 +51,7 @@ pub struct Keepalive {
 
 impl Keepalive {
     /// Starts now.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Arc<Config>) -> Self {
         let now = Instant::now();
         let ping_at = now + jittered(config.ping_interval);
         let end_at = config.max_lifetime.map(|lifetime| now + jittered(lifetime));
@@ -67,8 +67,8 @@ impl Keepalive {
     }
 
     /// A message went either way: the connection is in use.
-    pub fn used(&mut self) {
-        self.last_message = Instant::now();
+    pub fn used(&mut self, now: Instant) {
+        self.last_message = now;
     }
 
     /// Waits for what is due next. Cancel-safe: all state is kept here.
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_answers_is_pinged_for_ever() {
-        let mut timer = Keepalive::new(config());
+        let mut timer = Keepalive::new(config().into());
         for _ in 0..100 {
             assert_eq!(timer.due().await, Due::Ping);
             timer.heard();
@@ -134,7 +134,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_silent_for_two_periods_is_dead_within_75_seconds() {
         let start = Instant::now();
-        let mut timer = Keepalive::new(config());
+        let mut timer = Keepalive::new(config().into());
         assert_eq!(timer.due().await, Due::Ping);
         assert_eq!(timer.due().await, Due::Ping);
         assert_eq!(timer.due().await, Due::Dead);
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pings_do_not_count_as_use() {
         let idle_timeout = Some(Duration::from_secs(600));
-        let mut timer = Keepalive::new(Config { idle_timeout, ..config() });
+        let mut timer = Keepalive::new(Config { idle_timeout, ..config() }.into());
         let start = Instant::now();
         loop {
             match timer.due().await {
@@ -161,10 +161,11 @@ mod tests {
         let idle_timeout = Some(Duration::from_secs(30));
         let max_lifetime = Some(Duration::from_secs(7200));
         let start = Instant::now();
-        let mut timer = Keepalive::new(Config { idle_timeout, max_lifetime, ..config() });
+        let config = Config { idle_timeout, max_lifetime, ..config() };
+        let mut timer = Keepalive::new(config.into());
         while timer.due().await == Due::Ping {
             timer.heard();
-            timer.used();
+            timer.used(Instant::now());
         }
         assert!((6480..=7200).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }

@@ -20,6 +20,8 @@ use crate::{
 pub enum Input<'a> {
     /// A text message.
     Text(&'a str),
+    /// A message, of whatever kind, that came too fast.
+    TooMany,
     /// A binary message.
     Binary,
     /// A ping or pong: answered below this level.
@@ -64,6 +66,7 @@ impl Classic {
                 Inbound::Forbidden => self.fault(Fault::Forbidden),
                 Inbound::Failed => self.fault(Fault::Internal),
             },
+            Input::TooMany => self.fault(Fault::TooMany),
             Input::Binary => Action::Close(Close::Binary),
             Input::Control => Action::Ignore,
         }
@@ -94,5 +97,8 @@ mod tests {
             panic!("no reply")
         };
         assert!(frame.starts_with(r#"{"message": "Internal server error", "#), "{frame}");
+        let Action::Reply(frame) = session.on(Input::TooMany) else { panic!("no reply") };
+        let ids = format!(r#""connectionId":"{id}", "requestId":""#);
+        assert!(frame.starts_with(&format!(r#"{{"message": "Too Many Requests", {ids}"#)));
     }
 }

@@ -1,12 +1,14 @@
 //! Every way a handshake can end without a connection, in the order in which it is checked.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use rand::RngExt;
 
 use crate::session::NotClaimed;
 
 /// What a client that is refused for now is told to wait, in seconds: long enough for a peer to
-/// be found by the load balancer, short enough for a person.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
+/// be found by the load balancer, short enough for a person, and not the same for all of those who
+/// are refused together.
+const RETRY_AFTER_S: std::ops::RangeInclusive<u32> = 3..=8;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +25,18 @@ pub enum Refusal {
     /// Not one of `websocket.allowed_origins`.
     #[error("the origin is not allowed")]
     Origin,
+    /// `limits.accept_rate_per_address`
+    #[error("too many new connections from this address")]
+    AddressTooFast,
+    /// `limits.accept_rate`
+    #[error("too many new connections")]
+    TooFast,
     /// `limits.max_connections`
     #[error("the instance is full")]
     Full,
+    /// `limits.memory_admission`
+    #[error("the instance is short of memory")]
+    ShortOfMemory,
     /// None of the credentials in `auth.modes`.
     #[error("no credential")]
     NoCredential,
@@ -44,6 +55,9 @@ pub enum Refusal {
     /// The directory cannot be asked, and nobody is cached.
     #[error("the directory cannot be reached")]
     DirectoryAway,
+    /// `websocket.handshake_timeout`: whoever had to be asked did not answer in time.
+    #[error("the handshake took too long")]
+    Late,
 }
 
 impl Refusal {
@@ -57,7 +71,10 @@ impl Refusal {
             Self::NoCredential | Self::BadCredential(_) | Self::UnknownUser => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Full | Self::DirectoryAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressTooFast | Self::TooFast => StatusCode::TOO_MANY_REQUESTS,
+            Self::Full | Self::ShortOfMemory | Self::DirectoryAway | Self::Late => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -72,7 +89,10 @@ impl Refusal {
             Self::TooManyConnections => "Too many connections",
             Self::NoCredential | Self::BadCredential(_) => "Unauthorized",
             Self::UnknownUser => "Cannot identify user.",
-            Self::Full | Self::DirectoryAway => "Service Unavailable",
+            Self::AddressTooFast | Self::TooFast => "Too Many Requests",
+            Self::Full | Self::ShortOfMemory | Self::DirectoryAway | Self::Late => {
+                "Service Unavailable"
+            }
         }
     }
 
@@ -80,12 +100,21 @@ impl Refusal {
     pub fn headers(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Version => Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
-            Self::Full | Self::DirectoryAway => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
             Self::NoCredential | Self::BadCredential(_) => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
+            _ if self.is_passing() => {
+                let seconds = rand::rng().random_range(RETRY_AFTER_S);
+                Some((header::RETRY_AFTER, seconds.into()))
+            }
             _ => None,
         }
+    }
+
+    /// Whether the same request may be let in a little later.
+    fn is_passing(self) -> bool {
+        let status = self.status();
+        status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE
     }
 }
 

@@ -13,6 +13,7 @@ const LEVELS: &[&[&str]] = &[
     // Services.
     &["telemetry"],
     &["redis", "lifecycle"],
+    &["limit"],
     // State: never each other.
     &["hub", "store", "users"],
     // Transport, decision.
