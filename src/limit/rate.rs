@@ -67,6 +67,9 @@ impl Rate {
     /// How long until `bucket` has one.
     pub fn wait(&self, bucket: &Bucket, now: Instant) -> Duration {
         let one = self.one_ns.load(Ordering::Relaxed);
+        if one == 0 {
+            return Duration::ZERO;
+        }
         let has_one_at = (bucket.0 + one).saturating_sub(self.burst_ns.load(Ordering::Relaxed));
         Duration::from_nanos(has_one_at.saturating_sub(self.elapsed(now)))
     }
@@ -75,6 +78,9 @@ impl Rate {
     /// none can be taken.
     fn next(&self, full_at: u64, now: Instant) -> Option<u64> {
         let (one, now) = (self.one_ns.load(Ordering::Relaxed), self.elapsed(now));
+        if one == 0 {
+            return Some(now);
+        }
         let next = full_at.max(now) + one;
         (next - now <= self.burst_ns.load(Ordering::Relaxed)).then_some(next)
     }
@@ -130,6 +136,10 @@ mod tests {
         rate.set(1_000_000, 1);
         assert_eq!(admitted(&rate, &mut bucket, now, 10), 0, "and an empty one stays empty");
         assert_eq!(admitted(&rate, &mut bucket, now + Duration::from_secs(3), 10), 1);
+        rate.set(1, 1);
+        assert_eq!(admitted(&rate, &mut bucket, now + Duration::from_secs(5), 10), 1);
+        rate.set(0, 0);
+        assert_eq!(admitted(&rate, &mut bucket, now + Duration::from_secs(5), 10), 10);
     }
 
     #[test]

@@ -13,16 +13,16 @@ use crate::support::{
 };
 
 /// The original's way to say who one is.
-const SUNIL: (&str, &str) = ("username", "Sunil");
+pub const SUNIL: (&str, &str) = ("username", "Sunil");
 
 /// Both listeners that accept WebSockets.
-fn faces(instance: &Instance) -> [SocketAddr; 2] {
+pub fn faces(instance: &Instance) -> [SocketAddr; 2] {
     [instance.app(), instance.api()]
 }
 
 /// A refusal by its row of the table: status and `message`, with ids of API Gateway's shape.
 #[track_caller]
-fn assert_refused(answer: &Answer, status: u16, message: &str) {
+pub fn assert_refused(answer: &Answer, status: u16, message: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     let body = answer.body.as_str();
     let rest = body.strip_prefix(&format!(r#"{{"message": "{message}", "connectionId":""#));
@@ -36,7 +36,7 @@ fn assert_refused(answer: &Answer, status: u16, message: &str) {
 
 /// Whole seconds that a client can act upon.
 #[track_caller]
-fn assert_retry_after(answer: &Answer) {
+pub fn assert_retry_after(answer: &Answer) {
     let seconds = answer.header("retry-after").and_then(|text| text.parse::<u32>().ok());
     assert!(seconds.is_some_and(|seconds| (1..=60).contains(&seconds)), "{answer:?}");
 }

@@ -1,11 +1,12 @@
 //! A reader that stops: it alone pays.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::support::{
     instance::Instance,
+    process::resident,
     raw::{FIN, Raw, TEXT, masked},
 };
 
@@ -16,14 +17,6 @@ const BYTES: usize = 30_000;
 /// What the daemon may grow by: the outbox's 256 KiB and the write buffer, with generosity, and
 /// far below the 24 MB that were said.
 const GROWTH: usize = 12 * 1024 * 1024;
-
-/// Bytes of memory the process has resident.
-fn resident(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    let kib = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
-    kib * 1024
-}
 
 #[tokio::test]
 async fn a_reader_that_stops_is_cut_while_its_neighbour_hears_everything() {
@@ -52,6 +45,9 @@ async fn a_reader_that_stops_is_cut_while_its_neighbour_hears_everything() {
     assert!(heard.len() < MESSAGES, "Sid was cut");
     assert!(heard.iter().all(|text| *text == big), "what Sid heard is whole");
     assert!(matches!(code, Some(1013) | None), "{code:?}");
+    let told = "limits.outbox_bytes: a client reads too slowly, and is closed";
+    instance.logs(told).await;
+    assert!(!instance.log().contains("xxxx"), "what was said is nobody's business");
     // Sid's next connection is like any other.
     let mut sid = instance.connect("Sid").await;
     sunil.send("Sid", "\"back?\"").await;

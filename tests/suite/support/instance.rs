@@ -1,6 +1,7 @@
 //! The real daemon as a process of its own.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
@@ -51,10 +52,20 @@ impl Instance {
         Self::spawn(dir, command)
     }
 
+    /// The same as [`Self::start`] under `wrapper`: see [`Self::start_under`].
+    pub fn start_wrapped(wrapper: &[&str], more: &str) -> Self {
+        Self::start_under(wrapper, HEADER_MODE, &everybody(), more)
+    }
+
     /// Starts one with the lines of its `[auth]` section and its users file given.
     pub fn start_with(auth: &str, users: &str, more: &str) -> Self {
+        Self::start_under(&[], auth, users, more)
+    }
+
+    /// Starts one as the last arguments of `wrapper`, which becomes it, as `prlimit` does.
+    pub fn start_under(wrapper: &[&str], auth: &str, users: &str, more: &str) -> Self {
         let (dir, path) = Self::prepare(auth, users, more);
-        Self::spawn(dir, command(&path))
+        Self::spawn(dir, wrapped(wrapper, &path))
     }
 
     fn prepare(auth: &str, users: &str, more: &str) -> (TempDir, PathBuf) {
@@ -155,6 +166,19 @@ impl Instance {
         }
     }
 
+    /// Waits until it has logged a line that contains `words`, the first `lines` aside.
+    pub async fn logs_beyond(&self, lines: usize, words: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().skip(lines).find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(start.elapsed() < PATIENCE, "no {words:?} in the log:\n{log}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn spawn(dir: TempDir, mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().expect("wsfleetd runs");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -196,8 +220,14 @@ pub fn binary() -> PathBuf {
 }
 
 fn command(config: &Path) -> Command {
-    let mut command = Command::new(binary());
-    command.arg("run").arg("--config").arg(config);
+    wrapped(&[], config)
+}
+
+fn wrapped(wrapper: &[&str], config: &Path) -> Command {
+    let binary = binary();
+    let words = wrapper.iter().map(OsStr::new).chain([binary.as_os_str()]).collect::<Vec<_>>();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("run").arg("--config").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.env_remove("NOTIFY_SOCKET").env("AWS_EC2_METADATA_DISABLED", "true");
     command

@@ -137,6 +137,11 @@ impl Raw {
         Answer { status: status.expect("a status line"), head, body: String::new() }
     }
 
+    /// The TCP connection; what was read ahead is lost.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// All that comes until the connection ends.
     pub async fn rest(&mut self) -> String {
         while self.read_more().await {}

@@ -1,0 +1,4 @@
+//! Thousands of clients, most of them up to no good, and what the others notice.
+
+mod churn;
+mod slowloris;
