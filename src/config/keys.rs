@@ -302,13 +302,13 @@ pub static KEYS: &[Key] = keys! {
         "How long a message is held at most.";
 
     "limits.max_connections" => limits.max_connections: Count(0, 10_000_000),
-        Public, Restart,
+        Public, Live,
         "Connections of this instance. 0: its limit of open files less 512.";
     "limits.connections_per_user" => limits.connections_per_user: Count(1, 1024),
         Public, Restart,
         "Connections of one user across the fleet.";
     "limits.outbox_bytes" => limits.outbox_bytes: Size(KIB, 64 * MIB),
-        Public, Restart,
+        Public, Live,
         "What may wait to be sent to one connection; a client too slow for it is closed with \
          1013. At least websocket.max_message.";
     "limits.accept_rate" => limits.accept_rate: Count(0, 1_000_000),

@@ -14,7 +14,6 @@ const SPARE_SOCKETS: usize = 256;
 impl Parts {
     /// Puts the limits of `settings` in force, for new connections and, where that is possible, for
     /// those that are open. Nobody is sent away.
-    #[allow(dead_code, reason = "for the reload of settings")]
     pub fn apply_limits(&self, settings: &Settings) {
         let limits = limits(settings);
         self.sockets.resize(sockets(&limits));

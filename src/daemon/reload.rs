@@ -85,6 +85,7 @@ impl Parts {
     /// Makes of `new` what differs from `old` and is live; answers what could not be done.
     pub async fn apply(&self, _old: &Settings, new: &Settings) -> Vec<Unchanged> {
         let mut unchanged = Vec::new();
+        self.apply_limits(new);
         self.directory.follow(&new.users);
         if let Err(error) = self.directory.reload().await {
             let problem = format!("the users are not reloaded, the old ones stay: {error}");

@@ -4,7 +4,7 @@
 mod descriptors;
 mod forwarded;
 mod head;
-mod memory;
+pub mod memory;
 mod messages;
 mod rates;
 

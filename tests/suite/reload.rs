@@ -1,5 +1,6 @@
 //! SIGHUP: what takes effect in the running daemon, what does not, and what is said of both.
 
+mod limits;
 mod live;
 
 use std::{fs, os::unix::net::UnixDatagram};

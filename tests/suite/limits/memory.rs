@@ -18,10 +18,11 @@ use crate::{
 const OWN_ACCOUNT: &str = r#"mount --bind "$MEMORY" /sys/fs/cgroup; exec "$0" "$@""#;
 
 /// What the kernel would say of this process's control group.
-struct Account(TempDir);
+pub struct Account(TempDir);
 
 impl Account {
-    fn new() -> Self {
+    /// Of 1,000,000 bytes.
+    pub fn new() -> Self {
         let account = Self(TempDir::with_prefix("wsfleetd-cgroup-").expect("a directory"));
         fs::create_dir_all(account.group()).expect("the group");
         account.write("memory.high", "max\n");
@@ -40,12 +41,14 @@ impl Account {
         fs::write(self.group().join(file), text).expect("a file of the group");
     }
 
-    fn uses(&self, bytes: u32, cache: u32) {
+    /// Bytes in use, and how many of them the kernel could drop.
+    pub fn uses(&self, bytes: u32, cache: u32) {
         self.write("memory.current", &format!("{bytes}\n"));
         self.write("memory.stat", &format!("anon 1\nfile {cache}\nactive_file {cache}\n"));
     }
 
-    fn start(&self, more: &str) -> Instance {
+    /// A daemon that stands in it.
+    pub fn start(&self, more: &str) -> Instance {
         let place = format!("MEMORY={}", self.0.path().display());
         let own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", OWN_ACCOUNT];
         Instance::start_wrapped(&[&["env", &place][..], &own].concat(), more)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::reload;
+use super::{limits::*, reload};
 use crate::{
     support::{
         client::Client,
@@ -31,6 +31,15 @@ live! {
     the_age_of_strangers: "users.cache_negative_ttl";
     the_age_in_an_outage: "users.cache_stale";
     the_level_of_the_log: "telemetry.level";
+    more_and_fewer_seats: "limits.max_connections";
+    a_larger_outbox: "limits.outbox_bytes";
+    the_rate_of_connections: "limits.accept_rate";
+    the_burst_of_connections: "limits.accept_burst";
+    the_rate_of_an_address: "limits.accept_rate_per_address";
+    the_burst_of_an_address: "limits.accept_burst_per_address";
+    the_rate_of_messages: "limits.message_rate";
+    the_burst_of_messages: "limits.message_burst";
+    the_share_of_memory: "limits.memory_admission";
 }
 
 async fn another_users_file(key: &str) {
