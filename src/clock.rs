@@ -4,7 +4,10 @@
 //! show or to store a moment, and asking for it in one place keeps the two from being mixed up
 //! (`clippy.toml` refuses `SystemTime::now` elsewhere).
 
-use std::{fmt::Display, time::SystemTime};
+use std::{
+    fmt::Display,
+    time::{Duration, SystemTime},
+};
 
 /// The present moment.
 #[expect(clippy::disallowed_methods, reason = "this is the place all others are sent to")]
@@ -18,6 +21,13 @@ pub fn micros() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Time since the machine was started, its sleep included: for leases, which go on while a machine
+/// is suspended. `tokio::time` stands still meanwhile.
+pub fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
 /// `moment` in UTC with milliseconds, by RFC 3339 and ISO 8601: `2026-11-24T03:06:41.250Z`.
 pub fn rfc3339(moment: SystemTime) -> impl Display {
     humantime::format_rfc3339_millis(moment)
@@ -25,8 +35,6 @@ pub fn rfc3339(moment: SystemTime) -> impl Display {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -1,5 +1,5 @@
 //! Redis as this daemon uses it: one pipelining connection for what is hot, a pool for what is
-//! rare, and a connection of its own for the subscription.
+//! rare, and a connection of its own for the subscription; in a cluster, each of these per shard.
 //!
 //! Three, because each has a habit the others must not share. A multiplexed connection turns
 //! concurrent commands into one write, which a pool cannot (measured 7 to 12 times slower, see
@@ -7,36 +7,46 @@
 //! subscription on a connection that also carries commands has been seen to hand one caller's
 //! reply to another.
 
+mod cluster;
+mod dialler;
+mod inbox;
 mod keys;
 mod link;
+mod node;
 mod pool;
+mod publish;
 mod script;
 mod subscriber;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bb8_redis::RedisConnectionManager;
-use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value,
-    io::tcp::TcpSettings,
-};
-use secrecy::{ExposeSecret, SecretString};
+use redis::Value;
+use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    inbox::{Inbox, InboxEvent},
     keys::Keys,
-    link::{Link, LinkState},
+    link::LinkState,
+    publish::{Parcel, Published},
     script::Script,
-    subscriber::{Subscriber, SubscriberEvent},
 };
 
-use self::pool::Manager;
+use self::{
+    cluster::{Cluster, Lane},
+    dialler::Dialler,
+    node::{Node, Order},
+};
+use crate::ids::{Epoch, UserHash};
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `redis://` or `rediss://`, with a database number if any.
     pub url: SecretString,
+    /// Whether that is any server of a Redis Cluster.
+    pub cluster: bool,
     /// Overrides the URL's user, for Redis ACLs; empty: the URL's.
     pub username: String,
     /// Overrides the URL's password.
@@ -51,7 +61,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Bound on one command; a connection that misses it is thrown away.
     pub command_timeout: Duration,
-    /// Most pooled connections.
+    /// Most pooled connections, to each server.
     pub pool_size: u32,
 }
 
@@ -74,49 +84,54 @@ pub enum Fault {
 #[error("redis.url cannot be used: {0}")]
 pub struct BadUrl(String);
 
-/// The three ways to Redis; cheap to clone.
+/// The ways to Redis; cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
-    info: ConnectionInfo,
-    ca_pem: Option<Vec<u8>>,
-    link: Link,
-    pool: bb8::Pool<Manager>,
+    servers: Servers,
+    dialler: Arc<Dialler>,
     keys: Keys,
-    connect_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Servers {
+    One(Arc<Node>),
+    Cluster(Cluster),
 }
 
 impl Redis {
     /// Prepares; the first connection is made by [`Redis::run`].
     pub fn new(config: Config) -> Result<Self, BadUrl> {
         let bad = |error: redis::RedisError| BadUrl(error.to_string());
-        let info = connection_info(&config).map_err(bad)?;
-        let client = client(info.clone(), config.ca_pem.clone()).map_err(bad)?;
-        let dialler = RedisConnectionManager::new(client.get_connection_info().clone());
-        let manager = Manager::new(dialler.map_err(bad)?, config.command_timeout);
-        let pool = bb8::Pool::builder()
-            .max_size(config.pool_size)
-            .connection_timeout(config.connect_timeout)
-            // A PING per check-out doubles the commands and proves nothing about the next one.
-            .test_on_check_out(false)
-            .build_unchecked(manager);
-        Ok(Self {
-            info: client.get_connection_info().clone(),
-            ca_pem: config.ca_pem,
-            link: Link::new(client, config.connect_timeout, config.command_timeout),
-            pool,
-            keys: Keys::new(&config.prefix, config.partitions),
-            connect_timeout: config.connect_timeout,
-        })
+        let dialler = Dialler::new(&config).map_err(bad)?;
+        let keys = Keys::new(&config.prefix, config.partitions, config.cluster);
+        let servers = if config.cluster {
+            Servers::Cluster(Cluster::new(dialler.clone(), keys.clone()))
+        } else {
+            let node = Node::new(&dialler, dialler.info().clone()).map_err(bad)?;
+            Servers::One(Arc::new(node))
+        };
+        Ok(Self { servers, dialler: Arc::new(dialler), keys })
     }
 
-    /// Keeps the hot connection alive until `stop`.
+    /// Keeps the hot connections alive until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        self.link.run(stop).await;
+        match &self.servers {
+            Servers::One(node) => node.link.run(stop).await,
+            Servers::Cluster(cluster) => cluster.run(stop).await,
+        }
     }
 
-    /// The hot connection's state, and its changes.
-    pub fn link(&self) -> &Link {
-        &self.link
+    /// Whether commands can be sent now, in a cluster to every shard; and every later change.
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        match &self.servers {
+            Servers::One(node) => node.link.watch(),
+            Servers::Cluster(cluster) => cluster.watch(),
+        }
+    }
+
+    /// Whether commands can be sent now, in a cluster to every shard.
+    pub fn is_up(&self) -> bool {
+        matches!(*self.watch().borrow(), LinkState::Up(_))
     }
 
     /// How keys and channels are spelled.
@@ -124,31 +139,14 @@ impl Redis {
         &self.keys
     }
 
-    /// Runs a script on the hot connection.
+    /// Runs a script on the hot connection to the owner of its keys.
     pub async fn call(
         &self,
         script: &Script,
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Value, Fault> {
-        self.link.call(script, keys, args).await
-    }
-
-    /// The values of a hash, over the hot connection.
-    pub async fn values(&self, key: &str) -> Result<Value, Fault> {
-        let mut command = redis::Pipeline::with_capacity(1);
-        command.cmd("HVALS").arg(key);
-        let mut answers: Vec<Value> = self.link.pipeline(&command).await?;
-        answers.pop().ok_or_else(|| Fault::Answer("no answer to HVALS".to_owned()))
-    }
-
-    /// Publishes each payload on its channel in one round trip; how many heard each.
-    pub async fn publish(&self, batch: &[(String, Vec<u8>)]) -> Result<Vec<i64>, Fault> {
-        let mut pipeline = redis::Pipeline::with_capacity(batch.len());
-        for (channel, payload) in batch {
-            pipeline.cmd("PUBLISH").arg(channel).arg(payload);
-        }
-        self.link.pipeline(&pipeline).await
+        self.run_order(&Order::Script { script, keys, args }, Lane::Hot).await
     }
 
     /// Runs a script on a pooled connection: for what is rare, so that it cannot delay messages.
@@ -158,55 +156,66 @@ impl Redis {
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Value, Fault> {
-        let mut connection = self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => Fault::Failed(error),
-            bb8::RunError::TimedOut => Fault::Down,
-        })?;
-        connection.run(script, keys, args).await
+        self.run_order(&Order::Script { script, keys, args }, Lane::Rare).await
     }
 
-    /// Opens the subscription to `channels`.
-    pub async fn subscribe(&self, channels: &[String]) -> Result<Subscriber, Fault> {
-        let dial = Subscriber::dial(&self.info, self.ca_pem.as_deref(), channels);
-        match tokio::time::timeout(self.connect_timeout, dial).await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(Fault::Down),
+    /// The values of a hash, over the hot connection.
+    pub async fn values(&self, key: &str) -> Result<Value, Fault> {
+        let mut command = redis::cmd("HVALS");
+        command.arg(key);
+        self.run_order(&Order::Plain { command: &command, key }, Lane::Hot).await
+    }
+
+    /// What concerns this user and another of the same stripe is carried by the same server.
+    pub fn stripe(&self, user: UserHash) -> u16 {
+        match &self.servers {
+            Servers::One(_) => 0,
+            Servers::Cluster(cluster) => cluster.stripe(user.partition(self.keys.partitions())),
         }
     }
-}
 
-fn client(info: ConnectionInfo, ca_pem: Option<Vec<u8>>) -> redis::RedisResult<Client> {
-    let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-    if !tls || ca_pem.is_none() {
-        return Client::open(info);
+    /// The subscription to all inboxes of an epoch; `probe` is published to one's own inbox to
+    /// tell silence from quiet.
+    pub fn inbox(&self, epoch: Epoch, probe: Vec<u8>) -> Inbox {
+        Inbox::new(self.clone(), epoch, probe)
     }
-    let settings = info.tcp_settings().clone();
-    let client =
-        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: ca_pem })?;
-    let info = client.get_connection_info().clone().set_tcp_settings(settings);
-    Client::open(info)
-}
 
-fn connection_info(config: &Config) -> redis::RedisResult<ConnectionInfo> {
-    let info = config.url.expose_secret().into_connection_info()?;
-    let mut login =
-        info.redis_settings().clone().set_lib_name("wsfleetd", env!("CARGO_PKG_VERSION"));
-    if !config.username.is_empty() {
-        login = login.set_username(&config.username);
+    async fn run_order(&self, order: &Order<'_>, lane: Lane) -> Result<Value, Fault> {
+        match (&self.servers, lane) {
+            (Servers::One(node), Lane::Hot) => node.link.run_order(order, false).await,
+            (Servers::One(node), Lane::Rare) => node.run_rarely(order).await,
+            (Servers::Cluster(cluster), lane) => cluster.run_order(order, lane).await,
+        }
     }
-    if let Some(password) = &config.password {
-        login = login.set_password(password.expose_secret());
-    }
-    Ok(info.set_redis_settings(login).set_tcp_settings(tcp_settings(config.command_timeout)))
-}
 
-/// redis-rs leaves Nagle on in 1.x; and only the kernel can tell a blackholed socket early.
-fn tcp_settings(command_timeout: Duration) -> TcpSettings {
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(10))
-        .with_interval(Duration::from_secs(3));
-    TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(command_timeout * 5)
+    /// The server that a key or a channel belongs to, as far as is known.
+    fn home(&self, key: &str) -> Option<Arc<Node>> {
+        match &self.servers {
+            Servers::One(node) => Some(node.clone()),
+            Servers::Cluster(cluster) => cluster.owner(key),
+        }
+    }
+
+    /// A number that grows with each change of owners; `None` where there are no slots.
+    fn layout(&self) -> Option<watch::Receiver<u64>> {
+        match &self.servers {
+            Servers::One(_) => None,
+            Servers::Cluster(cluster) => Some(cluster.layout()),
+        }
+    }
+
+    /// Whether an answer says that the slot has another owner, which is known from now on.
+    fn has_moved(&self, error: &redis::RedisError, asked: &Node) -> bool {
+        match &self.servers {
+            Servers::One(_) => false,
+            Servers::Cluster(cluster) => cluster.has_moved(error, asked),
+        }
+    }
+
+    /// Something did not go as the map of the cluster says.
+    fn doubt(&self) {
+        if let Servers::Cluster(cluster) = &self.servers {
+            cluster.doubt();
+        }
+    }
 }

@@ -9,6 +9,7 @@
 
 pub mod envelope;
 mod lane;
+mod listening;
 mod reader;
 mod writer;
 
@@ -25,6 +26,7 @@ use tokio::sync::{Notify, mpsc, watch};
 pub use self::{
     envelope::{Envelope, Letter},
     lane::{Lane, Laned},
+    listening::Listening,
 };
 use crate::{
     hub::Hub,
@@ -76,8 +78,8 @@ struct Shared {
     listed: Mutex<Vec<Arc<Lane>>>,
     wake: Notify,
     returns: mpsc::Sender<Returned>,
-    /// The epoch whose inbox is being read, and a number that grows with each subscription.
-    subscribed: watch::Sender<(Option<Epoch>, u64)>,
+    /// What is being heard.
+    listening: watch::Sender<Listening>,
     counters: Counters,
 }
 
@@ -93,7 +95,7 @@ impl Relay {
             listed: Mutex::default(),
             wake: Notify::new(),
             returns,
-            subscribed: watch::Sender::new((None, 0)),
+            listening: watch::Sender::default(),
             counters: Counters::default(),
         };
         (Self { shared: Arc::new(shared) }, returned)
@@ -106,7 +108,8 @@ impl Relay {
 
     /// Puts an envelope on a lane; false when it has no room.
     pub fn send(&self, lane: &Arc<Lane>, envelope: &Envelope) -> bool {
-        match lane.put(envelope) {
+        let stripe = envelope.user().map_or(0, |user| self.shared.redis.stripe(user));
+        match lane.put(envelope, stripe) {
             Laned::Full => return false,
             Laned::Listed => {}
             Laned::List => {
@@ -142,9 +145,9 @@ impl Relay {
         });
     }
 
-    /// Whose inbox is being read, and the number of the subscription.
-    pub fn subscribed(&self) -> watch::Receiver<(Option<Epoch>, u64)> {
-        self.shared.subscribed.subscribe()
+    /// What is being heard.
+    pub fn listening(&self) -> watch::Receiver<Listening> {
+        self.shared.listening.subscribe()
     }
 
     /// What it has done so far.

@@ -24,7 +24,8 @@
 //! - `{wK}:r:<uh>` string, a seq, for the hand-over window: where the next connect's replay starts.
 //! - `{wK}:x:<uh>` string, microseconds of Redis's clock, for as long as an instance may still believe
 //!   an older answer of the directory: the user is shut out.
-//! - channel `i:<epoch>`: the inbox of an instance (see [`crate::relay`]).
+//! - channel `i:<epoch>`: the inbox of an instance (see [`crate::relay`]); in a Redis Cluster
+//!   sharded channels `{wK}:i:<epoch>`, one in each partition.
 
 pub mod memory;
 pub mod shared;

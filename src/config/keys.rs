@@ -218,6 +218,10 @@ pub static KEYS: &[Key] = keys! {
         Secret, Restart,
         "redis://host:port/database, or rediss:// for TLS. All instances with the same Redis and \
          prefix are one fleet. Empty: this instance is alone and keeps its state in memory.";
+    "redis.cluster" => redis.cluster: Flag,
+        Public, Restart,
+        "Whether redis.url is a Redis Cluster: any of its servers, or its configuration endpoint; \
+         the others are learnt from it.";
     "redis.prefix" => redis.prefix: PREFIX,
         Public, Restart,
         "What every key and channel in Redis starts with: several fleets can share one Redis.";

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use humantime::format_duration;
+use secrecy::ExposeSecret;
+use url::Url;
 
 use super::{
     keys,
@@ -32,6 +34,7 @@ const RULES: &[Rule] = &[
         keys: &["delivery.mailbox_bytes", "delivery.max_stored_message"],
         check: message_fits_mailbox,
     },
+    Rule { keys: &["redis.url", "redis.cluster"], check: cluster_has_one_database },
     Rule { keys: &["fleet.lease", "fleet.heartbeat"], check: lease_outlasts_heartbeats },
     Rule {
         keys: &["fleet.lease", "fleet.heartbeat", "fleet.suspect_rounds"],
@@ -114,6 +117,16 @@ fn message_fits_mailbox(settings: &Settings) -> Result<(), Broken> {
     unless((mailbox as usize) < stored, || Broken {
         problem: format!("a mailbox of {mailbox} bytes cannot hold a message of {stored} bytes"),
         remedy: "make delivery.mailbox_bytes at least delivery.max_stored_message".into(),
+    })
+}
+
+fn cluster_has_one_database(settings: &Settings) -> Result<(), Broken> {
+    let redis = &settings.redis;
+    let url = redis.url.as_ref().and_then(|url| Url::parse(url.expose_secret()).ok());
+    let database = url.as_ref().map_or("", |url| url.path().trim_matches('/'));
+    unless(redis.cluster && !["", "0"].contains(&database), || Broken {
+        problem: format!("a Redis Cluster has the database 0 only, not {database}"),
+        remedy: "leave the database's number out of redis.url, or unset redis.cluster".into(),
     })
 }
 

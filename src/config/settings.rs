@@ -102,6 +102,8 @@ pub struct Auth {
 pub struct Redis {
     /// `redis://` or `rediss://`; `None`: this instance is alone and keeps its state in memory.
     pub url: Option<SecretString>,
+    /// Whether that is any server of a Redis Cluster.
+    pub cluster: bool,
     pub prefix: String,
     pub username: String,
     pub password_file: Option<PathBuf>,
@@ -300,6 +302,7 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
+            cluster: false,
             prefix: "wsfleetd".into(),
             username: String::new(),
             password_file: None,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{fleet::membership::Lease, http::Check, redis::Link, users::Directory};
+use crate::{fleet::membership::Lease, http::Check, redis::Redis, users::Directory};
 
 /// Whether Redis can be reached.
-pub struct RedisCheck(pub Link);
+pub struct RedisCheck(pub Redis);
 
 #[async_trait]
 impl Check for RedisCheck {

@@ -90,7 +90,7 @@ impl Parts {
         let (fatal, fatalities) = mpsc::channel(1);
         let (router, registrar) = match ground.redis()? {
             Some(redis) => {
-                checks.push(Box::new(RedisCheck(redis.link().clone())));
+                checks.push(Box::new(RedisCheck(redis.clone())));
                 let fleet = ground.join(redis, identity, api, ids.origin(), hearts, fatal);
                 checks.push(Box::new(LeaseCheck(fleet.lease)));
                 (fleet.router, fleet.registrar)
@@ -206,6 +206,7 @@ impl<'a> Ground<'a> {
             settings.ca_file.as_deref().map(|file| read("redis.ca_file", file)).transpose()?;
         let config = redis::Config {
             url,
+            cluster: settings.cluster,
             username: settings.username.clone(),
             password,
             ca_pem,
@@ -244,7 +245,7 @@ impl<'a> Ground<'a> {
             view: self.view.clone(),
             epoch: self.epoch.clone(),
             origin,
-            link: redis.link().watch(),
+            link: redis.watch(),
             tasks: self.tasks.clone(),
         };
         let limit = self.settings.fleet.heartbeat * FLEET_HEART_BEATS

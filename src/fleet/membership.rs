@@ -282,8 +282,8 @@ impl Membership {
 
     /// Whoever reads of this epoch must find somebody listening.
     async fn wait_for_inbox(&self, epoch: Epoch) {
-        let mut subscribed = self.parts.relay.subscribed();
-        let ready = subscribed.wait_for(|(listening, _)| *listening == Some(epoch));
+        let mut listening = self.parts.relay.listening();
+        let ready = listening.wait_for(|listening| listening.hears_all(epoch));
         if timeout(INBOX_WAIT, ready).await.is_err() {
             debug!("joining before the inbox is heard");
         }

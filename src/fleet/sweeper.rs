@@ -19,6 +19,7 @@ use crate::{
     ids::{CurrentEpoch, Epoch, UserHash},
     lifecycle::Tasks,
     protocol::close::Close,
+    relay::Listening,
     session::Registrar,
     store::{Claimed, SharedStore, Swept, View},
 };
@@ -45,7 +46,8 @@ pub struct Sweeper {
     work: Work,
     reaper: Reaper,
     lease: Lease,
-    subscribed: watch::Receiver<(Option<Epoch>, u64)>,
+    listening: watch::Receiver<Listening>,
+    /// The epoch, and up to which number everything that was heard anew has been asserted.
     asserted: (Option<Epoch>, u64),
     period: Duration,
     next: u16,
@@ -83,7 +85,7 @@ impl Sweeper {
             work,
             reaper,
             lease,
-            subscribed: parts.relay.subscribed(),
+            listening: parts.relay.listening(),
             asserted: (None, 0),
             period: config.heartbeat,
             next: 0,
@@ -103,6 +105,7 @@ impl Sweeper {
                 () = stop.cancelled() => return,
                 () = sleep(self.period) => {}
                 () = self.work.registrar.unsettled() => sleep(PAUSE).await,
+                Ok(()) = self.listening.changed() => sleep(PAUSE).await,
             }
         }
     }
@@ -113,12 +116,8 @@ impl Sweeper {
             return;
         }
         let epoch = self.work.epoch.get();
-        let listening = *self.subscribed.borrow_and_update();
         let unsettled = self.work.registrar.take_unsettled();
-        if listening.0 == Some(epoch) && listening != self.asserted {
-            self.asserted = listening;
-            self.assert_all(epoch);
-        } else if unsettled {
+        if !self.assert_heard_anew(epoch) && unsettled {
             self.assert_unknown(epoch);
         }
         self.work.registrar.settle_releases().await;
@@ -131,9 +130,27 @@ impl Sweeper {
         }
     }
 
-    /// Registers every connection again: what was said while nobody listened is learnt anew.
-    fn assert_all(&self, epoch: Epoch) {
-        self.assert(epoch, self.work.hub.select(Connection::may_be_asserted));
+    /// Registers connections again where what was said of them may not have been heard; whether
+    /// that is everywhere.
+    fn assert_heard_anew(&mut self, epoch: Epoch) -> bool {
+        let listening = self.listening.borrow_and_update().clone();
+        let asserted = match self.asserted {
+            (Some(before), number) if before == epoch => number,
+            _ => 0,
+        };
+        self.asserted = (Some(epoch), listening.latest());
+        let partitions = self.work.store.partitions();
+        let anew: Vec<bool> =
+            (0..partitions).map(|one| listening.hears_anew(epoch, one, asserted)).collect();
+        if !anew.contains(&true) {
+            return false;
+        }
+        let missed = |connection: &Connection| {
+            let partition = connection.user().partition(partitions);
+            anew[usize::from(partition)] && connection.may_be_asserted()
+        };
+        self.assert(epoch, self.work.hub.select(missed));
+        !anew.contains(&false)
     }
 
     /// Registers those that this epoch has not registered yet.

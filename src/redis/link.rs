@@ -12,14 +12,14 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    ServerErrorKind, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Fault, Script};
+use super::{Fault, dialler::Dialler, node::Order};
 use crate::telemetry::events;
 
 /// Pauses between dials: first, longest. Half a second is what a fleet may do to a Redis that
@@ -48,6 +48,8 @@ struct Shared {
     client: Client,
     connect_timeout: Duration,
     command_timeout: Duration,
+    /// Whether the server must belong to a cluster, or must not.
+    in_cluster: bool,
     current: ArcSwapOption<Dialled>,
     /// The highest generation found unfit.
     broken: watch::Sender<u64>,
@@ -70,15 +72,12 @@ struct ClientName {
 }
 
 impl Link {
-    pub(super) fn new(
-        client: Client,
-        connect_timeout: Duration,
-        command_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(client: Client, dialler: &Dialler) -> Self {
         let shared = Shared {
             client,
-            connect_timeout,
-            command_timeout,
+            connect_timeout: dialler.connect_timeout,
+            command_timeout: dialler.command_timeout,
+            in_cluster: dialler.in_cluster,
             current: ArcSwapOption::empty(),
             broken: watch::Sender::new(0),
             state: watch::Sender::new(LinkState::Down),
@@ -96,27 +95,34 @@ impl Link {
         self.shared.current.load().is_some()
     }
 
-    pub(super) async fn call(
-        &self,
-        script: &Script,
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<Value, Fault> {
+    /// Which start of which server it is connected to; `None` without a connection, or where that
+    /// may not be asked.
+    pub fn run_id(&self) -> Option<String> {
+        self.shared.current.load().as_ref().and_then(|dialled| dialled.name.run_id.clone())
+    }
+
+    pub(super) async fn run_order(&self, order: &Order<'_>, asking: bool) -> Result<Value, Fault> {
         let (mut connection, generation) = self.current()?;
-        let answer = script.run(&mut connection, keys, args).await;
+        let answer = order.run(&mut connection, asking).await;
         if let Err(Fault::Failed(error)) = &answer {
             self.judge(error, generation);
         }
         answer
     }
 
-    pub(super) async fn pipeline<T: FromRedisValue>(
-        &self,
-        commands: &Pipeline,
-    ) -> Result<T, Fault> {
+    /// All in one round trip; each command's own answer or refusal.
+    pub(super) async fn pipeline(&self, commands: &mut Pipeline) -> Result<Vec<Value>, Fault> {
         let (mut connection, generation) = self.current()?;
-        let answer = commands.query_async(&mut connection).await;
-        answer.map_err(|error| {
+        let answers: Result<Vec<Value>, _> =
+            commands.ignore_errors().query_async(&mut connection).await;
+        if let Ok(answers) = &answers {
+            for answer in answers {
+                if let Value::ServerError(error) = answer {
+                    self.judge(&error.clone().into(), generation);
+                }
+            }
+        }
+        answers.map_err(|error| {
             self.judge(&error, generation);
             Fault::Failed(error)
         })
@@ -200,7 +206,7 @@ impl Link {
             .set_response_timeout(Some(self.shared.command_timeout));
         let mut connection =
             self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let run_id = run_id(&mut connection).await;
+        let run_id = self.inspect(&mut connection).await?;
         let late = late.filter(|late| late.run_id.is_some() && late.run_id == run_id);
         if let Some(late) = late {
             kill(&mut connection, late.id).await;
@@ -209,12 +215,32 @@ impl Link {
         let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
         Ok(Dialled { connection, generation, name: ClientName { run_id, id } })
     }
+
+    /// Which start of which server this is, if it may be asked; refuses one of the wrong mode, on
+    /// which no script would find its keys, or no message its reader.
+    async fn inspect(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<String>, RedisError> {
+        let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
+        let Ok(info) = info else { return Ok(None) };
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+        let is_cluster = field("redis_mode:").map(|mode| mode.trim() == "cluster");
+        match (is_cluster, self.shared.in_cluster) {
+            (Some(true), false) => Err(wrong_mode("it is a Redis Cluster; set redis.cluster")),
+            (Some(false), true) => Err(wrong_mode("it is no Redis Cluster; unset redis.cluster")),
+            _ => Ok(run_id_of(&info)),
+        }
+    }
 }
 
-/// Which start of which server this is.
-async fn run_id(connection: &mut MultiplexedConnection) -> Option<String> {
-    let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await.ok()?;
+/// Which start of which server says this of itself.
+pub(super) fn run_id_of(info: &str) -> Option<String> {
     info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
+}
+
+fn wrong_mode(text: &'static str) -> RedisError {
+    (ErrorKind::InvalidClientConfig, text).into()
 }
 
 async fn kill(connection: &mut MultiplexedConnection, id: i64) {
@@ -229,10 +255,16 @@ pub(super) async fn require_primary(
     connection: &mut MultiplexedConnection,
 ) -> Result<(), RedisError> {
     let _: Value = redis::cmd("PING").query_async(connection).await?;
+    let role: Result<Value, _> = redis::cmd("ROLE").query_async(connection).await;
     // An ACL may forbid ROLE; then the first refused write will tell.
-    let role: Result<Vec<Value>, _> = redis::cmd("ROLE").query_async(connection).await;
-    match role.as_deref() {
-        Ok([Value::BulkString(role), ..]) if role != b"master" => {
+    role.map_or(Ok(()), |role| refuse_replica(&role))
+}
+
+/// Refuses a server that calls itself a replica.
+pub(super) fn refuse_replica(role: &Value) -> Result<(), RedisError> {
+    let Value::Array(parts) = role else { return Ok(()) };
+    match parts.first() {
+        Some(Value::BulkString(role)) if role != b"master" => {
             Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "not the primary").into())
         }
         _ => Ok(()),
@@ -245,7 +277,6 @@ pub(super) fn wants_new_connection(error: &RedisError) -> bool {
         ErrorKind::Server(ServerErrorKind::ReadOnly),
         ErrorKind::Server(ServerErrorKind::BusyLoading),
         ErrorKind::Server(ServerErrorKind::MasterDown),
-        ErrorKind::Server(ServerErrorKind::ClusterDown),
     ];
     error.is_timeout()
         || error.is_io_error()

@@ -10,8 +10,9 @@ use bb8_redis::RedisConnectionManager;
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
 use super::{
-    Fault, Script,
+    Fault,
     link::{require_primary, wants_new_connection},
+    node::Order,
 };
 
 /// Makes connections, to the primary only.
@@ -53,15 +54,10 @@ impl bb8::ManageConnection for Manager {
 }
 
 impl Pooled {
-    /// Runs a script; the pool throws the connection away if the answer says that another one
-    /// would do better.
-    pub(super) async fn run(
-        &mut self,
-        script: &Script,
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<Value, Fault> {
-        let answer = script.run(&mut self.connection, keys, args).await;
+    /// Carries an order out; the pool throws the connection away if the answer says that another
+    /// one would do better.
+    pub(super) async fn run(&mut self, order: &Order<'_>) -> Result<Value, Fault> {
+        let answer = order.run(&mut self.connection, false).await;
         if let Err(Fault::Failed(error)) = &answer {
             self.is_broken |= wants_new_connection(error);
         }

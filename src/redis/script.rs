@@ -2,7 +2,7 @@
 
 use redis::{Cmd, ErrorKind, ServerErrorKind, Value, aio::ConnectionLike};
 
-use super::Fault;
+use super::{Fault, node::send};
 
 /// A script and its SHA-1.
 pub struct Script {
@@ -17,15 +17,18 @@ impl Script {
     }
 
     /// Runs it: by digest, and once more in full if Redis has been restarted or flushed since.
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
         keys: &[String],
         args: &[&[u8]],
+        asking: bool,
     ) -> Result<Value, Fault> {
-        match self.command("EVALSHA", &self.digest, keys, args).query_async(connection).await {
+        let known = self.command("EVALSHA", &self.digest, keys, args);
+        match send(&known, connection, asking).await {
             Err(error) if is_unknown_script(&error) => {
-                Ok(self.command("EVAL", self.source, keys, args).query_async(connection).await?)
+                let whole = self.command("EVAL", self.source, keys, args);
+                Ok(send(&whole, connection, asking).await?)
             }
             answer => Ok(answer?),
         }

@@ -3,7 +3,8 @@
 //! Ours rather than redis-rs's, because that one puts what it hears into an unbounded queue, and
 //! its reconnecting cousin never came back from a Redis that was away for 18 seconds
 //! (COORDINATION §10). This one has no queue at all: what is not read yet waits in the kernel,
-//! and who loses it dials again.
+//! and who loses it dials again. It is the same in a cluster, where redis-rs subscribes to all
+//! of a server's sharded channels in one command, which is refused for more than one slot.
 
 use std::{io, sync::Arc};
 
@@ -11,25 +12,31 @@ use combine::{
     parser::combinator::AnySendSyncPartialState,
     stream::{Decoder, PointerOffset},
 };
-use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, Value, cmd};
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Value, cmd};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsConnector;
+
+use super::link::{refuse_replica, run_id_of};
 
 /// Enough for a few of the relay's largest batches in one read.
 const READ_BUFFER: usize = 64 * 1024;
 
 /// What the subscription heard.
 #[derive(Debug)]
-pub enum SubscriberEvent {
+pub(super) enum Heard {
     /// A payload published on one of the channels.
     Message(Vec<u8>),
+    /// This channel is listened to from now on.
+    Subscribed(String),
+    /// This one is no more: its slot has moved.
+    Unsubscribed(String),
     /// Anything else Redis says on such a connection.
     Other,
 }
@@ -41,70 +48,106 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 /// redis-rs's incremental parser; it keeps what it has of a reply between reads.
 type Parser = Decoder<AnySendSyncPartialState, PointerOffset<[u8]>>;
 
-/// An open subscription.
-pub struct Subscriber {
-    stream: BufReader<Box<dyn Transport>>,
+/// The half that hears.
+pub(super) struct Ear {
+    stream: BufReader<ReadHalf<Box<dyn Transport>>>,
     parser: Parser,
 }
 
-impl Subscriber {
-    /// Connects, logs in and subscribes; not bounded in time, the caller does that.
-    pub(super) async fn dial(
-        info: &ConnectionInfo,
-        ca_pem: Option<&[u8]>,
-        channels: &[String],
-    ) -> Result<Self, RedisError> {
-        let stream = BufReader::with_capacity(READ_BUFFER, connect(info, ca_pem).await?);
-        let mut subscriber = Self { stream, parser: Decoder::new() };
-        subscriber.log_in(info).await?;
-        for channel in channels {
-            subscriber.send(cmd("SUBSCRIBE").arg(channel)).await?;
-            subscriber.expect().await?;
-        }
-        Ok(subscriber)
-    }
+/// The half that says what to listen to.
+pub(super) struct Mouth {
+    stream: WriteHalf<Box<dyn Transport>>,
+    verb: &'static str,
+}
 
-    /// The next thing heard. Cancel-safe only in that a cancelled subscriber must be dropped.
-    pub async fn next(&mut self) -> Result<SubscriberEvent, RedisError> {
-        let value = redis::parse_redis_value_async(&mut self.parser, &mut self.stream).await?;
-        Ok(message(value).map_or(SubscriberEvent::Other, SubscriberEvent::Message))
-    }
+/// A new connection.
+pub(super) struct Dialled {
+    pub ear: Ear,
+    pub mouth: Mouth,
+    /// Which start of which server this is; `None`: it may not be asked.
+    pub run_id: Option<String>,
+}
 
-    async fn log_in(&mut self, info: &ConnectionInfo) -> Result<(), RedisError> {
-        let settings = info.redis_settings();
-        if let Some(password) = settings.password() {
-            let mut auth = cmd("AUTH");
-            settings.username().map(|name| auth.arg(name));
-            self.send(auth.arg(password)).await?;
-            self.expect().await?;
-        }
-        Ok(())
+/// Connects to a primary and logs in; not bounded in time, the caller does that. `verb` is what
+/// subscribes.
+pub(super) async fn dial(
+    info: &ConnectionInfo,
+    ca_pem: Option<&[u8]>,
+    verb: &'static str,
+) -> Result<Dialled, RedisError> {
+    let (read, write) = split(connect(info, ca_pem).await?);
+    let stream = BufReader::with_capacity(READ_BUFFER, read);
+    let mut ear = Ear { stream, parser: Decoder::new() };
+    let mut mouth = Mouth { stream: write, verb };
+    if let Some(login) = login(info) {
+        mouth.send(&login.get_packed_command()).await?;
+        ear.answer().await?.extract_error()?;
     }
+    mouth.send(&cmd("INFO").arg("server").get_packed_command()).await?;
+    let run_id = String::from_redis_value(ear.answer().await?).ok();
+    let run_id = run_id.as_deref().and_then(run_id_of);
+    mouth.send(&cmd("ROLE").get_packed_command()).await?;
+    refuse_replica(&ear.answer().await?)?;
+    Ok(Dialled { ear, mouth, run_id })
+}
 
-    async fn send(&mut self, command: &redis::Cmd) -> Result<(), RedisError> {
-        self.stream.get_mut().write_all(&command.get_packed_command()).await?;
-        Ok(self.stream.get_mut().flush().await?)
-    }
-
-    async fn expect(&mut self) -> Result<(), RedisError> {
-        match redis::parse_redis_value_async(&mut self.parser, &mut self.stream).await? {
+impl Ear {
+    /// The next thing heard, or what Redis refuses. Cancel-safe only in that a cancelled ear must
+    /// be dropped.
+    pub async fn next(&mut self) -> Result<Heard, RedisError> {
+        match self.answer().await? {
             Value::ServerError(error) => Err(error.into()),
-            _ => Ok(()),
+            value => Ok(heard(value)),
         }
+    }
+
+    async fn answer(&mut self) -> Result<Value, RedisError> {
+        redis::parse_redis_value_async(&mut self.parser, &mut self.stream).await
     }
 }
 
-/// The payload of `["message", channel, payload]`.
-fn message(value: Value) -> Option<Vec<u8>> {
-    let (Value::Array(parts) | Value::Push { data: parts, .. }) = value else { return None };
+impl Mouth {
+    /// Subscribes to each channel by a command of its own: together they may be of different
+    /// slots. The answers come to the ear.
+    pub async fn subscribe(&mut self, channels: &[String]) -> Result<(), RedisError> {
+        let verb = self.verb;
+        let commands: Vec<u8> = channels
+            .iter()
+            .flat_map(|channel| cmd(verb).arg(channel).get_packed_command())
+            .collect();
+        self.send(&commands).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), RedisError> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+}
+
+fn login(info: &ConnectionInfo) -> Option<redis::Cmd> {
+    let settings = info.redis_settings();
+    let mut auth = cmd("AUTH");
+    settings.username().map(|name| auth.arg(name));
+    settings.password().map(|password| auth.arg(password).clone())
+}
+
+/// `["message", channel, payload]`, or `["subscribe", channel, count]`; sharded ones begin with s.
+fn heard(value: Value) -> Heard {
+    let (Value::Array(parts) | Value::Push { data: parts, .. }) = value else {
+        return Heard::Other;
+    };
     let mut parts = parts.into_iter();
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(Value::BulkString(kind)), Some(_), Some(Value::BulkString(payload)))
-            if kind == b"message" =>
-        {
-            Some(payload)
-        }
-        _ => None,
+    let (Some(Value::BulkString(kind)), Some(Value::BulkString(channel))) =
+        (parts.next(), parts.next())
+    else {
+        return Heard::Other;
+    };
+    let name = || String::from_utf8_lossy(&channel).into_owned();
+    match (kind.as_slice(), parts.next()) {
+        (b"message" | b"smessage", Some(Value::BulkString(payload))) => Heard::Message(payload),
+        (b"subscribe" | b"ssubscribe", _) => Heard::Subscribed(name()),
+        (b"unsubscribe" | b"sunsubscribe", _) => Heard::Unsubscribed(name()),
+        _ => Heard::Other,
     }
 }
 

@@ -114,6 +114,21 @@ impl Letter {
 }
 
 impl Envelope {
+    /// Whom it is about, if anyone.
+    pub fn user(&self) -> Option<UserHash> {
+        match self {
+            Self::Deliver(letter) | Self::NotMine(letter) | Self::AlsoOwned(letter) => {
+                Some(letter.user)
+            }
+            Self::OwnerAdded(user, _)
+            | Self::OwnerGone(user, _)
+            | Self::Revoked(user, _)
+            | Self::Kicked(user, _)
+            | Self::Displaced { user, .. } => Some(*user),
+            Self::Probe(_) => None,
+        }
+    }
+
     /// Spells it onto the end of `out`. Only the kinds that instances, not scripts, write.
     pub fn print(&self, out: &mut Vec<u8>) {
         match self {

@@ -34,10 +34,18 @@ pub struct Lane {
 
 #[derive(Debug, Default)]
 struct Queue {
-    payloads: VecDeque<Vec<u8>>,
-    envelopes_in_last: usize,
+    payloads: VecDeque<Payload>,
     bytes: usize,
     is_listed: bool,
+}
+
+/// Envelopes that travel together.
+#[derive(Debug)]
+pub(super) struct Payload {
+    /// See [`crate::redis::Redis::stripe`].
+    pub stripe: u16,
+    pub bytes: Vec<u8>,
+    envelopes: usize,
 }
 
 /// Whether a lane took an envelope.
@@ -70,39 +78,49 @@ impl Lane {
         self.deaf.store(deaf, Ordering::Relaxed);
     }
 
-    pub(super) fn put(&self, envelope: &Envelope) -> Laned {
+    pub(super) fn put(&self, envelope: &Envelope, stripe: u16) -> Laned {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.bytes > LANE_BYTES {
             return Laned::Full;
         }
-        queue.append(envelope);
+        queue.append(envelope, stripe);
         if std::mem::replace(&mut queue.is_listed, true) { Laned::Listed } else { Laned::List }
     }
 
     /// The oldest payload, and whether there are more.
-    pub(super) fn take(&self) -> (Option<Vec<u8>>, bool) {
+    pub(super) fn take(&self) -> (Option<Payload>, bool) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let payload = queue.payloads.pop_front();
-        queue.bytes -= payload.as_ref().map_or(0, Vec::len);
+        queue.bytes -= payload.as_ref().map_or(0, |payload| payload.bytes.len());
         queue.is_listed = !queue.payloads.is_empty();
         (payload, queue.is_listed)
     }
 }
 
 impl Queue {
-    fn append(&mut self, envelope: &Envelope) {
-        let last = self.payloads.back().map_or(PAYLOAD_BYTES, Vec::len);
-        if last >= PAYLOAD_BYTES || self.envelopes_in_last >= PAYLOAD_ENVELOPES {
-            self.payloads.push_back(vec![FORMAT]);
-            self.bytes += 1;
-            self.envelopes_in_last = 0;
-        }
-        if let Some(payload) = self.payloads.back_mut() {
-            let before = payload.len();
-            envelope.print(payload);
-            self.bytes += payload.len() - before;
-            self.envelopes_in_last += 1;
-        }
+    /// Onto the last payload of its stripe, so that each keeps its order.
+    fn append(&mut self, envelope: &Envelope, stripe: u16) {
+        let last = self.payloads.iter().rposition(|payload| payload.stripe == stripe);
+        let at = match last {
+            Some(at) if self.payloads[at].has_room() => at,
+            _ => {
+                let bytes = vec![FORMAT];
+                self.payloads.push_back(Payload { stripe, bytes, envelopes: 0 });
+                self.bytes += 1;
+                self.payloads.len() - 1
+            }
+        };
+        let payload = &mut self.payloads[at];
+        let before = payload.bytes.len();
+        envelope.print(&mut payload.bytes);
+        payload.envelopes += 1;
+        self.bytes += payload.bytes.len() - before;
+    }
+}
+
+impl Payload {
+    fn has_room(&self) -> bool {
+        self.bytes.len() < PAYLOAD_BYTES && self.envelopes < PAYLOAD_ENVELOPES
     }
 }
 
@@ -119,16 +137,37 @@ mod tests {
     fn what_waits_together_travels_together_and_in_order() {
         let lane = Lane::new(Epoch::random());
         let sent: Vec<_> = (0..150).map(|n| Envelope::Probe(n.to_string())).collect();
-        let told: Vec<_> = sent.iter().map(|envelope| lane.put(envelope)).collect();
+        let told: Vec<_> = sent.iter().map(|envelope| lane.put(envelope, 0)).collect();
         assert_eq!(told.iter().filter(|told| **told == Laned::List).count(), 1);
         let mut heard = Vec::new();
         for more in [true, true, false] {
             let (payload, rest) = lane.take();
-            heard.extend(Envelopes::read(payload.expect("three payloads").into()).unwrap());
+            heard.extend(Envelopes::read(payload.expect("three payloads").bytes.into()).unwrap());
             assert_eq!(rest, more);
         }
         assert_eq!(heard, sent);
-        assert_eq!(lane.take(), (None, false));
+        assert!(matches!(lane.take(), (None, false)));
+    }
+
+    #[test]
+    fn what_goes_to_different_servers_travels_apart_each_in_its_order() {
+        let lane = Lane::new(Epoch::random());
+        for n in 0..200 {
+            lane.put(&Envelope::Probe(n.to_string()), n % 3);
+        }
+        let mut heard: [Vec<Envelope>; 3] = Default::default();
+        let mut payloads = 0;
+        while let (Some(payload), _) = lane.take() {
+            payloads += 1;
+            let stripe = usize::from(payload.stripe);
+            heard[stripe].extend(Envelopes::read(payload.bytes.into()).unwrap());
+        }
+        assert_eq!(payloads, 6, "66 envelopes and 67 are two payloads each");
+        for (stripe, heard) in heard.iter().enumerate() {
+            let sent = (0..200).filter(|n| n % 3 == stripe);
+            let sent: Vec<_> = sent.map(|n| Envelope::Probe(n.to_string())).collect();
+            assert_eq!(*heard, sent);
+        }
     }
 
     #[test]
@@ -137,7 +176,7 @@ mod tests {
         let mut rounds = Vec::new();
         for _ in 0..3 {
             let mut taken = 0;
-            while lane.put(&probe(40_000)) != Laned::Full {
+            while lane.put(&probe(40_000), 0) != Laned::Full {
                 taken += 1;
             }
             rounds.push(taken);

@@ -1,14 +1,13 @@
 //! The one task that listens to this instance's inbox.
 //!
-//! It owns its connection to Redis and dials again, for ever, when that one breaks, falls silent,
-//! or the instance takes another epoch. Silence is told from quiet by a probe to one's own inbox.
+//! The inbox keeps its own connections; this takes another when the instance takes another epoch,
+//! and tells whoever asks since when what is published in a partition has been heard.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::info;
 
 use super::{
     Letter, Relay, Returned,
@@ -18,85 +17,33 @@ use crate::{
     hub::Delivery,
     ids::{Epoch, UserHash},
     protocol::close::Close,
-    redis::{Subscriber, SubscriberEvent},
+    redis::InboxEvent,
 };
-
-/// Nothing heard for this long: probe (COORDINATION §4.4).
-const QUIET: Duration = Duration::from_secs(5);
-
-/// The probe not back within this: dial again.
-const PROBE_WAIT: Duration = Duration::from_secs(2);
-
-/// Between two tries to subscribe.
-const PAUSE: Duration = Duration::from_millis(200);
 
 impl Relay {
     /// Listens until `stop`.
     pub async fn read(&self, stop: CancellationToken) {
         let mut epochs = self.shared.epoch.watch();
-        let mut number = 0;
         loop {
             let epoch = *epochs.borrow_and_update();
-            let channel = self.shared.redis.keys().channel(epoch);
-            match self.shared.redis.subscribe(&[channel]).await {
-                Ok(subscriber) => {
-                    number += 1;
-                    self.shared.subscribed.send_replace((Some(epoch), number));
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        _ = epochs.changed() => {}
-                        () = self.listen(epoch, subscriber) => {}
-                    }
-                    self.shared.subscribed.send_replace((None, number));
-                }
-                Err(fault) => debug!("cannot subscribe: {fault}"),
-            }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(PAUSE) => {}
+                _ = epochs.changed() => {}
+                () = self.listen(epoch) => {}
             }
         }
     }
 
-    /// Hands on what is heard until the connection is no good any more.
-    async fn listen(&self, epoch: Epoch, mut subscriber: Subscriber) {
-        let (heard, hears) = tokio::sync::watch::channel(Instant::now());
-        let hear = async {
-            loop {
-                match subscriber.next().await {
-                    Ok(SubscriberEvent::Message(payload)) => {
-                        heard.send_replace(Instant::now());
-                        self.open(epoch, payload.into());
-                    }
-                    Ok(SubscriberEvent::Other) => {}
-                    Err(error) => return debug!("the subscription broke: {error}"),
-                }
-            }
-        };
-        tokio::select! {
-            () = hear => {}
-            () = self.probe(epoch, hears) => {
-                warn!("the subscription has fallen silent; dialling again");
-            }
-        }
-    }
-
-    /// Returns when a probe has not come back.
-    async fn probe(&self, epoch: Epoch, mut hears: tokio::sync::watch::Receiver<Instant>) {
+    /// Hands on what is heard, for ever.
+    async fn listen(&self, epoch: Epoch) {
+        let (redis, listening) = (&self.shared.redis, &self.shared.listening);
+        listening.send_modify(|all| all.begin(epoch, redis.keys().inboxes()));
+        let mut inbox = redis.inbox(epoch, probe());
         loop {
-            let last = *hears.borrow_and_update();
-            tokio::time::sleep_until(last + QUIET).await;
-            if *hears.borrow() != last {
-                continue;
-            }
-            let mut probe = vec![FORMAT];
-            Envelope::Probe("quiet".to_owned()).print(&mut probe);
-            let channel = self.shared.redis.keys().channel(epoch);
-            if self.shared.redis.publish(&[(channel, probe)]).await.is_err() {
-                // Without a way out nothing can be learnt about the way in.
-                sleep(PROBE_WAIT).await;
-            } else if timeout(PROBE_WAIT, hears.changed()).await.is_err() {
-                return;
+            match inbox.next().await {
+                InboxEvent::Message(payload) => self.open(epoch, payload.into()),
+                InboxEvent::Hears(place) => listening.send_modify(|all| all.hears(place)),
+                InboxEvent::Deaf(place) => listening.send_modify(|all| all.is_deaf(place)),
             }
         }
     }
@@ -181,4 +128,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// What is said to one's own inbox to learn whether it is heard.
+fn probe() -> Vec<u8> {
+    let mut probe = vec![FORMAT];
+    Envelope::Probe("quiet".to_owned()).print(&mut probe);
+    probe
 }

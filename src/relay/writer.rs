@@ -12,8 +12,12 @@ use tracing::warn;
 use super::{
     Lane, Relay, Returned,
     envelope::{Envelope, Envelopes},
+    lane::Payload,
 };
-use crate::telemetry::events;
+use crate::{
+    redis::{Fault, Parcel},
+    telemetry::events,
+};
 
 /// Payloads in one round trip: at most 1 MiB, so that no round delays the next for long.
 const ROUND: usize = 64;
@@ -40,7 +44,7 @@ impl Relay {
     }
 
     /// One payload of each lane that has any, in turn.
-    fn take_round(&self) -> Vec<(Arc<Lane>, Vec<u8>)> {
+    fn take_round(&self) -> Vec<(Arc<Lane>, Payload)> {
         let lanes = std::mem::take(&mut *self.listed());
         let mut round = Vec::with_capacity(lanes.len().min(ROUND));
         let mut later = Vec::new();
@@ -59,22 +63,24 @@ impl Relay {
         round
     }
 
-    async fn write_round(&self, round: Vec<(Arc<Lane>, Vec<u8>)>) {
-        let keys = self.shared.redis.keys();
+    async fn write_round(&self, round: Vec<(Arc<Lane>, Payload)>) {
         let (lanes, batch): (Vec<_>, Vec<_>) = round
             .into_iter()
-            .map(|(lane, payload)| {
-                let channel = keys.channel(lane.epoch());
-                (lane, (channel, payload))
+            .map(|(lane, Payload { stripe, bytes: payload, .. })| {
+                let parcel = Parcel { to: lane.epoch(), stripe, payload };
+                (lane, parcel)
             })
             .unzip();
-        match self.shared.redis.publish(&batch).await {
-            Ok(heard) => {
-                for ((lane, (_, payload)), heard) in lanes.iter().zip(batch).zip(heard) {
-                    self.judge(lane, payload, heard);
-                }
+        let published = self.shared.redis.publish(&batch).await;
+        let mut unknown = Vec::new();
+        for ((lane, parcel), heard) in lanes.iter().zip(batch).zip(published.heard) {
+            match heard {
+                Some(heard) => self.judge(lane, parcel.payload, heard),
+                None => unknown.push(parcel.payload),
             }
-            Err(fault) => self.lose(batch.into_iter().map(|(_, payload)| payload), &fault),
+        }
+        if let Some(fault) = published.fault {
+            self.lose(unknown, &fault);
         }
     }
 
@@ -89,8 +95,8 @@ impl Relay {
 
     /// Whether Redis passed these on is unknown, so they are not sent again: a classic client has
     /// no way to tell a second copy.
-    fn lose(&self, payloads: impl Iterator<Item = Vec<u8>>, fault: &crate::redis::Fault) {
-        let lost = payloads.map(|payload| letters(payload).count() as u64).sum::<u64>();
+    fn lose(&self, payloads: Vec<Vec<u8>>, fault: &Fault) {
+        let lost = payloads.into_iter().map(|payload| letters(payload).count() as u64).sum::<u64>();
         self.shared.counters.lost.fetch_add(lost, Ordering::Relaxed);
         if lost > 0 {
             warn!(

@@ -3,18 +3,23 @@
 //! Verbs that stand between a user and a message go over the hot connection; membership, sweep
 //! and reap go through the pool, where being slow delays nobody.
 
+mod answer;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Value};
+use redis::Value;
 
+use self::answer::{
+    asserted, claimed, dismissed, entry, epochs, fate_of, list, status, text, value,
+};
 use super::{
-    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined,
-    Member, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
+    Beat, Claim, Claimed, Dismissed, HoldAnswer, HoldPolicy, HoldRequest, Joined, Member, Reaped,
+    Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
 };
 use crate::{
     ids::{Epoch, Origin, UserHash},
-    redis::{Fault, Redis, Script},
+    redis::{Redis, Script},
 };
 
 /// Users looked at by one call of `reap`: some 50 µs of Redis's time.
@@ -60,7 +65,7 @@ impl Scripts {
             kick: script!(allow_oom: "common.lua", "dismiss.lua", "kick.lua"),
             prune: script!(allow_oom: "prune.lua"),
             reap: script!(allow_oom: "common.lua", "mailbox.lua", "reap.lua"),
-            sweep: script!(allow_oom: "sweep.lua"),
+            sweep: script!(allow_oom: "common.lua", "sweep.lua"),
             member: script!(allow_oom: "member.lua"),
         }
     }
@@ -91,6 +96,12 @@ impl SharedState {
             bytes: policy.bytes.to_string(),
         };
         Self { redis, scripts: Scripts::new(), bounds }
+    }
+
+    /// What the inboxes in which a user is spoken of begin with.
+    fn inbox_prefix(&self, user: UserHash) -> String {
+        let at = self.redis.keys();
+        at.inbox_prefix(user.partition(at.partitions()))
     }
 
     async fn member(&self, args: &[&[u8]]) -> Result<Vec<Value>, StoreError> {
@@ -176,7 +187,7 @@ impl Store for SharedState {
             at.user('x', claim.user),
         ];
         let (number, since) = (claim.number.to_string(), since(claim));
-        let (limit, channel) = (limit.to_string(), at.channel_prefix());
+        let (limit, channel) = (limit.to_string(), at.inbox_prefix(partition));
         let args =
             [claim.user.as_str(), epoch.as_str(), &number, &claim.device, &since, &limit, &channel];
         let answer =
@@ -198,7 +209,7 @@ impl Store for SharedState {
     ) -> Result<Vec<Claimed>, StoreError> {
         let at = self.redis.keys();
         let mut keys = vec![at.index(partition, epoch), at.epochs(partition)];
-        let mut args = vec![epoch.to_string(), limit.to_string(), at.channel_prefix()];
+        let mut args = vec![epoch.to_string(), limit.to_string(), at.inbox_prefix(partition)];
         for claim in claims {
             keys.extend(['u', 'r', 'x'].map(|kind| at.user(kind, claim.user)));
             let user = claim.user.to_string();
@@ -221,7 +232,7 @@ impl Store for SharedState {
             at.user('r', release.user),
             at.index(partition, epoch),
         ];
-        let (channel, bounds) = (at.channel_prefix(), &self.bounds);
+        let (channel, bounds) = (at.inbox_prefix(partition), &self.bounds);
         let head = [
             release.user.as_str(),
             &release.device,
@@ -251,7 +262,7 @@ impl Store for SharedState {
     async fn hold(&self, request: &HoldRequest) -> Result<HoldAnswer, StoreError> {
         let at = self.redis.keys();
         let keys = ['u', 'q', 'r'].map(|kind| at.user(kind, request.user));
-        let (channel, bounds) = (at.channel_prefix(), &self.bounds);
+        let (channel, bounds) = (self.inbox_prefix(request.user), &self.bounds);
         let (tried, deaf) = (joined(&request.tried), joined(&request.deaf));
         let window = if request.keep { bounds.window.as_str() } else { "0" };
         let args: [&[u8]; 11] = [
@@ -275,7 +286,7 @@ impl Store for SharedState {
 
     async fn revoke(&self, user: UserHash, ttl: Duration) -> Result<Dismissed, StoreError> {
         let keys = ['u', 'x'].map(|kind| self.redis.keys().user(kind, user));
-        let (channel, ttl) = (self.redis.keys().channel_prefix(), seconds(ttl));
+        let (channel, ttl) = (self.inbox_prefix(user), seconds(ttl));
         let args = [user.as_str(), &channel, &ttl].map(str::as_bytes);
         dismissed(&self.redis.call(&self.scripts.revoke, &keys, &args).await?)
     }
@@ -288,7 +299,7 @@ impl Store for SharedState {
 
     async fn kick(&self, user: UserHash) -> Result<Dismissed, StoreError> {
         let keys = [self.redis.keys().user('u', user)];
-        let channel = self.redis.keys().channel_prefix();
+        let channel = self.inbox_prefix(user);
         let args = [user.as_str(), &channel].map(str::as_bytes);
         dismissed(&self.redis.call(&self.scripts.kick, &keys, &args).await?)
     }
@@ -303,7 +314,7 @@ impl Store for SharedState {
         let at = self.redis.keys();
         let keys = [at.index(partition, epoch), at.epochs(partition)];
         let (cursor, prefix) = (cursor.to_string(), at.partition_prefix(partition));
-        let channel = at.channel_prefix();
+        let channel = at.inbox_prefix(partition);
         let args = [
             epoch.as_str(),
             &cursor,
@@ -322,7 +333,7 @@ impl Store for SharedState {
     async fn sweep(&self, epoch: Epoch, partition: u16) -> Result<Swept, StoreError> {
         let at = self.redis.keys();
         let keys = [at.index(partition, epoch), at.epochs(partition)];
-        let channel = at.channel_prefix();
+        let channel = at.inbox_prefix(partition);
         let args = [epoch.as_str(), channel.as_str(), "sweep"].map(str::as_bytes);
         let answer = list(self.redis.call_rarely(&self.scripts.sweep, &keys, &args).await?)?;
         if status(&answer)? == "FENCED" {
@@ -346,104 +357,10 @@ fn seconds(span: Duration) -> String {
     span.as_secs().max(1).to_string()
 }
 
-fn dismissed(answer: &Value) -> Result<Dismissed, StoreError> {
-    let (owners, heard): (String, String) = value(Some(answer))?;
-    let parse = |list: String| list.split(' ').filter_map(|e| Epoch::parse(e.as_bytes())).collect();
-    Ok(Dismissed { owners: parse(owners), heard: parse(heard) })
-}
-
 fn since(claim: &Claim) -> String {
     claim.since.map(|since| since.to_string()).unwrap_or_default()
 }
 
-fn claimed(answer: &[Value]) -> Result<Claimed, StoreError> {
-    match status(answer)?.as_str() {
-        "OK" => {
-            let siblings = text(answer.get(2))?;
-            Ok(Claimed::Registered {
-                tag: tag(&text(answer.get(1))?)?,
-                siblings: siblings.split(' ').filter_map(|e| Epoch::parse(e.as_bytes())).collect(),
-                held: Vec::new(),
-                more_held: false,
-            })
-        }
-        "LIMIT" => {
-            let tags = text(answer.get(1))?;
-            Ok(Claimed::Limit(tags.split(' ').filter_map(Tag::parse).collect()))
-        }
-        "REVOKED" => Ok(Claimed::Revoked),
-        "DISPLACED" => Ok(Claimed::Displaced),
-        "FENCED" => Ok(Claimed::Fenced),
-        other => Err(StoreError::Answer(other.to_owned())),
-    }
-}
-
-fn asserted(answer: Value) -> Result<Claimed, StoreError> {
-    let answer = list(answer)?;
-    let mut claimed = claimed(&answer)?;
-    if let Claimed::Registered { more_held, .. } = &mut claimed {
-        *more_held = value::<u64>(answer.get(3))? == 1;
-    }
-    Ok(claimed)
-}
-
-/// `seq prev mid acc payload`
-fn entry(value: Value) -> Option<Held> {
-    let Value::BulkString(bytes) = value else { return None };
-    let bytes = bytes::Bytes::from(bytes);
-    let seq = std::str::from_utf8(bytes.split(|b| *b == b' ').next()?).ok()?.parse().ok()?;
-    let spaces = bytes.iter().enumerate().filter(|(_, b)| **b == b' ');
-    let start = spaces.map(|(at, _)| at + 1).nth(3)?;
-    Some(Held { seq, payload: bytes.slice(start..) })
-}
-
-fn fate_of(text: &str) -> Result<Fate, StoreError> {
-    match text {
-        "" => Ok(Fate::NotKept),
-        "dup" => Ok(Fate::Duplicate),
-        "full" => Ok(Fate::Full),
-        seq => seq.parse().map(Fate::Kept).map_err(|_| StoreError::Answer(text.to_owned())),
-    }
-}
-
-fn tag(text: &str) -> Result<Tag, StoreError> {
-    Tag::parse(text).ok_or_else(|| StoreError::Answer(text.to_owned()))
-}
-
 fn joined(epochs: &[Epoch]) -> String {
     epochs.iter().map(Epoch::as_str).collect::<Vec<_>>().join(",")
-}
-
-fn epochs(texts: Vec<String>) -> Vec<Epoch> {
-    texts.iter().filter_map(|e| Epoch::parse(e.as_bytes())).collect()
-}
-
-fn list(value: Value) -> Result<Vec<Value>, StoreError> {
-    match value {
-        Value::Array(parts) => Ok(parts),
-        other => Err(StoreError::Answer(format!("{other:?}"))),
-    }
-}
-
-fn status(answer: &[Value]) -> Result<String, StoreError> {
-    text(answer.first())
-}
-
-fn text(part: Option<&Value>) -> Result<String, StoreError> {
-    value(part)
-}
-
-fn value<T: FromRedisValue>(part: Option<&Value>) -> Result<T, StoreError> {
-    let part = part.ok_or_else(|| StoreError::Answer("too short".to_owned()))?;
-    T::from_redis_value_ref(part).map_err(|error| StoreError::Answer(error.to_string()))
-}
-
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Down => Self::Unreachable,
-            Fault::Failed(error) => Self::Unknown(error.to_string()),
-            Fault::Answer(text) => Self::Answer(text),
-        }
-    }
 }

@@ -2,8 +2,6 @@
 -- KEYS  1 index of the epoch  2 epochs seen
 -- ARGV  1 epoch  2 channel prefix  3 nonce
 -- Answers {'FENCED'} | {'OK', receivers, users, epochs}
-local call = redis.call
 if call('HGET', KEYS[1], '!') == 'x' then return { 'FENCED' } end
-local probe = '1P' .. #ARGV[3] .. ':' .. ARGV[3]
-local heard = call('PUBLISH', ARGV[2] .. ARGV[1], probe)
+local heard = tell(ARGV[2], ARGV[1], 'P', ARGV[3])
 return { 'OK', heard, call('HKEYS', KEYS[1]), call('HKEYS', KEYS[2]) }

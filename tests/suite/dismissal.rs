@@ -50,7 +50,7 @@ impl Desk {
         let redis = Redis::new(config(server)).expect("a usable URL");
         let (stop, hot) = (CancellationToken::new(), redis.clone());
         let stopped = stop.clone();
-        let mut link = redis.link().watch();
+        let mut link = redis.watch();
         Tasks::new().spawn("redis", async move { hot.run(stopped).await });
         let up = link.wait_for(|state| matches!(state, LinkState::Up(_)));
         tokio::time::timeout(PATIENCE, up).await.expect("in time").expect("Redis is reached");
@@ -94,6 +94,7 @@ impl Desk {
 fn config(server: &RedisServer) -> redis::Config {
     redis::Config {
         url: server.url().into(),
+        cluster: false,
         username: String::new(),
         password: None,
         ca_pem: None,

@@ -12,6 +12,7 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod classic;
+mod cluster;
 mod conversation;
 mod demo;
 mod dismissal;

@@ -15,14 +15,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wsfleetd::{
     ids::{Epoch, MessageId, UserHash, UserHasher},
     lifecycle::Tasks,
-    redis::{Config, LinkState, Redis},
+    redis::{Config, InboxEvent, LinkState, Redis},
     store::{
         Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Release, Released,
         SharedStore, Tag, memory::MemoryStore, shared::SharedState,
     },
 };
 
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, cluster::RedisCluster};
 
 /// How long Redis may take here: the machine is busy, and none of this is about speed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,8 @@ const PREFIX: &str = "suite";
 /// Connections per user where a story is not about them.
 const LIMIT: u32 = 32;
 
-/// Every promise, for each way to keep it.
+/// Every promise, for each way to keep it; in a cluster one after the other, for it takes seconds
+/// to start.
 macro_rules! contract {
     ($($promise:ident),* $(,)?) => {
         mod memory {
@@ -47,6 +48,19 @@ macro_rules! contract {
             async fn $promise() {
                 super::$promise(&super::Desk::redis(super::policy()).await).await;
             })*
+        }
+        #[tokio::test]
+        async fn cluster() {
+            let servers = crate::support::redis::cluster::RedisCluster::start();
+            let mut kept = 0;
+            $(
+                println!("in a cluster: {}", stringify!($promise));
+                servers.ask_all(&["FLUSHALL"]);
+                $promise(&Desk::cluster(policy(), &servers).await).await;
+                kept += 1;
+            )*
+            println!("checked {kept} promises");
+            assert!(kept > 0);
         }
     };
 }
@@ -63,7 +77,7 @@ struct Desk {
 struct Real {
     redis: Redis,
     tasks: Tasks,
-    server: RedisServer,
+    server: Option<RedisServer>,
     stop: CancellationToken,
     _guard: DropGuard,
 }
@@ -79,11 +93,22 @@ impl Desk {
     }
 
     async fn redis_with(policy: HoldPolicy, partitions: u16, server: RedisServer) -> Self {
+        Self::over(config(&server, partitions), policy, Some(server)).await
+    }
+
+    /// In a cluster whose servers are somebody else's.
+    async fn cluster(policy: HoldPolicy, servers: &RedisCluster) -> Self {
+        let config =
+            Config { url: servers.url().into(), cluster: true, ..config(&servers.servers[0], 16) };
+        Self::over(config, policy, None).await
+    }
+
+    async fn over(config: Config, policy: HoldPolicy, server: Option<RedisServer>) -> Self {
         let stop = CancellationToken::new();
-        let redis = Redis::new(config(&server, partitions)).unwrap();
+        let redis = Redis::new(config).unwrap();
         let (tasks, hot, stopped) = (Tasks::new(), redis.clone(), stop.clone());
         tasks.spawn("redis", async move { hot.run(stopped).await });
-        let mut link = redis.link().watch();
+        let mut link = redis.watch();
         let up = link.wait_for(|state| matches!(state, LinkState::Up(_)));
         tokio::time::timeout(PATIENCE, up).await.expect("Redis is reached").unwrap();
         let store = Arc::new(SharedState::new(redis.clone(), &policy));
@@ -96,6 +121,10 @@ impl Desk {
         self.real.as_ref().expect("a store in Redis")
     }
 
+    fn server(&self) -> &RedisServer {
+        self.real().server.as_ref().expect("a Redis of its own")
+    }
+
     fn user(&self, name: &str) -> UserHash {
         self.hasher.hash(name)
     }
@@ -104,13 +133,16 @@ impl Desk {
     /// to: there the router that asks is the only one there is.
     async fn listen(&self, epoch: Epoch) {
         let Some(real) = &self.real else { return };
-        let channel = real.redis.keys().channel(epoch);
-        let mut inbox = real.redis.subscribe(&[channel]).await.unwrap();
+        let mut inbox = real.redis.inbox(epoch, Vec::new());
+        for _ in 0..real.redis.keys().inboxes() {
+            let event = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("it is heard");
+            assert!(matches!(event, InboxEvent::Hears(_)), "{event:?}");
+        }
         let stop = real.stop.clone();
         real.tasks.spawn("inbox", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = async { while inbox.next().await.is_ok() {} } => {}
+                () = async { loop { inbox.next().await; } } => {}
             }
         });
     }
@@ -197,6 +229,7 @@ impl Desk {
 fn config(server: &RedisServer, partitions: u16) -> Config {
     Config {
         url: server.url().into(),
+        cluster: false,
         username: String::new(),
         password: None,
         ca_pem: None,

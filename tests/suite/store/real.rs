@@ -26,7 +26,7 @@ async fn a_redis_that_forgets_its_scripts_is_told_again() {
 async fn whatever_is_written_carries_the_prefix() {
     let desk = Desk::redis(policy()).await;
     every_verb(&desk, None).await;
-    let keys = desk.real().server.ask(&["--scan"]);
+    let keys = desk.server().ask(&["--scan"]);
     let (mut count, mut kinds) = (0, HashSet::new());
     for key in keys.lines() {
         assert!(key.starts_with("suite:{"), "{key}");
@@ -36,7 +36,7 @@ async fn whatever_is_written_carries_the_prefix() {
     for kind in ["hb", "inf", "conf", "origin", "dead", "u", "o", "b", "q", "r", "x"] {
         assert!(kinds.contains(kind), "no key of kind {kind} among {count}: {keys}");
     }
-    let channels = desk.real().server.ask(&["PUBSUB", "CHANNELS"]);
+    let channels = desk.server().ask(&["PUBSUB", "CHANNELS"]);
     assert!(!channels.is_empty());
     assert!(channels.lines().all(|channel| channel.starts_with("suite:i:")), "{channels}");
 }
@@ -100,8 +100,8 @@ async fn letting_go_works_when_redis_is_full() {
     let (tag, _) = desk.enter(here, &phone).await;
     desk.enter(dead, &claim(sid, 2)).await;
     desk.enter(dead, &claim(elon, 3)).await;
-    desk.real().server.ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-    desk.real().server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    desk.server().ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    desk.server().ask(&["CONFIG", "SET", "maxmemory", "1"]);
     assert!(desk.store.connect(here, &claim(elon, 4), 9).await.is_err(), "it is full indeed");
 
     let alive = desk.store.heartbeat(me.epoch).await.unwrap();
@@ -116,7 +116,7 @@ async fn letting_go_works_when_redis_is_full() {
     desk.store.leave(me.epoch, me.origin).await.unwrap();
     assert!(desk.locate(sid).await.is_empty() && desk.locate(elon).await.is_empty());
 
-    desk.real().server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    desk.server().ask(&["CONFIG", "SET", "maxmemory", "0"]);
     desk.enter(here, &claim(elon, 4)).await;
 }
 
@@ -141,7 +141,7 @@ async fn every_partition_is_a_place_like_any_other() {
     assert_eq!(listed, users.iter().copied().collect());
     assert_eq!(desk.reap(dead).await, 600);
     assert_eq!(desk.reap(here).await, 600);
-    let left = desk.real().server.ask(&["--scan", "--pattern", "suite:*:u:*"]);
+    let left = desk.server().ask(&["--scan", "--pattern", "suite:*:u:*"]);
     assert!(left.is_empty(), "{left}");
 }
 
@@ -166,7 +166,7 @@ async fn what_a_dead_instance_left_is_freed_step_by_step() {
     }
     assert_eq!(removed, 700);
     assert!(steps > 3, "{steps} steps");
-    let fence = desk.real().server.ask(&["TTL", &format!("suite:{{w0}}:o:{dead}")]);
+    let fence = desk.server().ask(&["TTL", &format!("suite:{{w0}}:o:{dead}")]);
     assert!(fence.parse::<u64>().is_ok_and(|left| left > 80_000), "it stands for a day: {fence}");
 }
 
@@ -181,16 +181,16 @@ async fn an_instance_that_was_set_up_differently_is_refused() {
     assert_eq!(desk.store.join(&stranger).await.unwrap(), refused);
     assert_eq!(desk.store.heartbeat(stranger.epoch).await.unwrap(), Beat::Fenced);
 
-    let redis = wsfleetd::redis::Redis::new(config(&desk.real().server, 8)).unwrap();
+    let redis = wsfleetd::redis::Redis::new(config(desk.server(), 8)).unwrap();
     let other = wsfleetd::store::shared::SharedState::new(redis, &policy());
     let answer = wsfleetd::store::Store::join(&other, &member()).await.unwrap();
     let refused = Joined::Mismatch { key: "partitions".to_owned(), theirs: "4".to_owned() };
     assert_eq!(answer, refused);
     // Whoever comes back after a flush writes the setting back.
-    desk.real().server.ask(&["FLUSHALL"]);
+    desk.server().ask(&["FLUSHALL"]);
     assert_eq!(desk.store.heartbeat(first.epoch).await.unwrap(), Beat::Fenced);
     assert_eq!(desk.store.join(&first).await.unwrap(), Joined::Member);
-    assert_eq!(desk.real().server.ask(&["HGET", "suite:{m}:conf", "partitions"]), "4");
+    assert_eq!(desk.server().ask(&["HGET", "suite:{m}:conf", "partitions"]), "4");
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn the_rare_verbs_come_back_with_redis() {
     for partition in 0..4 {
         desk.store.sweep(me.epoch, partition).await.unwrap();
     }
-    let server = &mut desk.real.as_mut().expect("a store in Redis").server;
+    let server = desk.real.as_mut().and_then(|real| real.server.as_mut()).expect("a Redis");
     server.stop();
     server.start_again();
     eventually("an instance can join again", Duration::from_secs(5), async || {
@@ -224,7 +224,7 @@ async fn the_rare_verbs_do_not_stay_with_a_primary_that_was_demoted() {
     let desk = Desk::redis(policy()).await;
     let me = member();
     assert_eq!(desk.store.join(&me).await.unwrap(), Joined::Member);
-    let server = &desk.real().server;
+    let server = desk.server();
     // Nobody is there: it becomes a replica that answers READONLY, as after a failover.
     server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
     assert!(desk.store.join(&me).await.is_err());
@@ -274,7 +274,7 @@ async fn an_instance_that_was_reaped_alive_joins_again() {
 async fn every_verb(desk: &Desk, first: Option<&str>) {
     let prepare = || {
         let Some(command) = first else { return };
-        assert_eq!(desk.real().server.ask(&command.split(' ').collect::<Vec<_>>()), "OK");
+        assert_eq!(desk.server().ask(&command.split(' ').collect::<Vec<_>>()), "OK");
     };
     let (here, there, me) = (Epoch::random(), Epoch::random(), member());
     let (sid, other) = (desk.user("Sid"), member());

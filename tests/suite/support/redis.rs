@@ -1,5 +1,7 @@
 //! A Redis of the test's own, which can be stopped, frozen, emptied and asked.
 
+pub mod cluster;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
@@ -33,6 +35,14 @@ impl RedisServer {
         let dir = TempDir::with_prefix("wsfleetd-redis-").expect("a temporary directory");
         let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
         Self::launch(Self { process: None, port: 0, dir, arguments, tls: false })
+    }
+
+    /// Starts one on a port that was chosen for it.
+    fn at(port: u16, dir: TempDir, arguments: Vec<String>) -> Self {
+        let mut server = Self { process: None, port, dir, arguments, tls: false };
+        server.process = Some(server.spawn());
+        assert!(server.answers(), "redis-server did not start on port {port}");
+        server
     }
 
     /// Starts one that speaks TLS only, with a certificate for 127.0.0.1; and where its root is.
