@@ -1,6 +1,8 @@
 //! The command line: the only place that prints to a terminal.
 
+mod control;
 mod demo;
+mod table;
 pub mod users;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,6 +15,7 @@ use crate::{
         Loaded, Mistakes, Source,
         settings::{Settings, Telemetry},
     },
+    control::client::CallError,
     daemon::{self, DaemonError, Overrides},
     lifecycle::Exit,
     telemetry::{self, events},
@@ -45,6 +48,8 @@ enum Command {
     /// Look after the directory of users
     #[command(subcommand)]
     Users(users::Command),
+    #[command(flatten)]
+    Control(control::Command),
 }
 
 /// Parses the command line, does what it says, and turns the outcome into an exit code.
@@ -62,8 +67,32 @@ pub fn main() -> ExitCode {
         Command::Users(command) => with_settings(&source, |settings| {
             finish(block_on(&settings, users::run(command, &settings)))
         }),
+        Command::Control(command) => ask_daemon(&source, command),
     }
     .into()
+}
+
+/// Asks the daemon that runs. A configuration that is being edited just now, and wrong, keeps no
+/// operator from it.
+fn ask_daemon(source: &Source, command: control::Command) -> Exit {
+    let settings = match source.load() {
+        Ok(loaded) => loaded.settings,
+        Err(mistakes) => {
+            let settings = Settings::default();
+            let place = settings.instance.runtime_dir.display();
+            eprintln!("{mistakes}\nwsfleetd: looking for the daemon in {place} all the same");
+            settings
+        }
+    };
+    let out = &mut std::io::stdout().lock();
+    let asked = control::run(command, &settings.instance.runtime_dir, out);
+    match block_on(&settings, asked) {
+        Err(error) if error.is::<CallError>() => {
+            eprintln!("wsfleetd: {error:#}");
+            Exit::Unavailable
+        }
+        done => finish(unless_pipe_is_broken(done)),
+    }
 }
 
 fn with_settings(source: &Source, act: impl FnOnce(Settings) -> Exit) -> Exit {
@@ -149,6 +178,14 @@ fn block_on<T>(
     runtime(settings.instance.workers)?.block_on(work)
 }
 
+/// `connections | head` has read enough; that is no failure.
+fn unless_pipe_is_broken(outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+    outcome.or_else(|error| match error.downcast_ref::<std::io::Error>() {
+        Some(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
+}
+
 fn finish(outcome: anyhow::Result<()>) -> Exit {
     match outcome {
         Ok(()) => Exit::Ok,
@@ -181,6 +218,10 @@ mod tests {
             "wsfleetd users migrate --config f",
             "wsfleetd users add Sid --config f",
             "wsfleetd users list --config f",
+            "wsfleetd status --config f",
+            "wsfleetd connections --user Sid --json --config f",
+            "wsfleetd kick Sid --config f",
+            "wsfleetd log-level debug --config f",
         ] {
             let cli =
                 Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -4,6 +4,7 @@
 //! in `parts`; here is the order in which things start and end.
 
 mod checks;
+mod desk;
 mod limits;
 mod parts;
 mod reload;
@@ -146,6 +147,7 @@ pub async fn run(
         Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background)?;
     let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
     listeners.serve(&settings, &parts, page, stop.soft());
+    desk::open(&settings, &parts, &identity, levels.clone(), &stop).await;
     report_own_instance(&identity, &parts.tasks);
     announce(&settings, &parts, &identity, addresses);
     if let Some(on_ready) = overrides.on_ready {
@@ -221,7 +223,7 @@ fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: 
         instance.id = %identity.instance_id,
         "ready: instance {} serves app on {app}, api on {api} and admin on {admin}, {fleet}, for up to {} connections",
         identity.instance_id,
-        parts.max_connections()
+        parts.upgrader.max_connections()
     );
     notify::ready(&format!("serving app on {app} and api on {api}"));
     let hub = parts.hub.clone();

@@ -29,6 +29,8 @@ pub mod http;
 
 pub mod web;
 
+pub mod control;
+
 pub mod upgrade;
 
 pub mod session;

@@ -99,6 +99,7 @@ impl<T: Transport> Session<T> {
     /// and there is one such future per connection.
     pub async fn run(&mut self) {
         let start = Instant::now();
+        self.log_begin();
         let end = self.serve().await;
         // Boxed: what only the end needs is not kept by everyone who is connected.
         Box::pin(self.let_go(end)).await;
@@ -125,6 +126,12 @@ impl<T: Transport> Session<T> {
         let connection = self.claimed.connection();
         let (id, about) = (connection.id(), connection.about());
         Subject { client: Some(about.client), connection: Some(id), user: Some(&about.user) }
+    }
+
+    fn log_begin(&self) {
+        let (id, about) = (self.claimed.connection().id(), self.claimed.connection().about());
+        let (user, client) = (about.user.as_str(), about.client);
+        debug!(conn.id = %id, user.name = user, peer.ip = %client, "connection {id}: {user} from {client}");
     }
 
     async fn let_go(&mut self, end: End) {

@@ -151,6 +151,11 @@ impl Upgrader {
         self.shared.messages.set(limits.message_rate, limits.message_burst);
     }
 
+    /// `limits.max_connections` as it is in force.
+    pub fn max_connections(&self) -> usize {
+        self.shared.gate.seats()
+    }
+
     /// Whether `path` is one of the WebSocket's.
     pub fn serves(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);

@@ -19,11 +19,6 @@ impl Parts {
         self.sockets.resize(sockets(&limits));
         self.upgrader.set_limits(&limits);
     }
-
-    /// `limits.max_connections` as it is in force.
-    pub fn max_connections(&self) -> usize {
-        self.sockets.bound().saturating_sub(SPARE_SOCKETS)
-    }
 }
 
 /// Sockets of the `app` and the `api` listener together.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::settings::{AuthMode, ClassicDelivery, Settings, Users},
+    control,
     fleet::{
         identity::Identity,
         membership::{self, Membership, Mismatch},
@@ -60,6 +61,12 @@ pub struct Parts {
     pub reporter: Reporter,
     /// The demo signs its page's tokens with it; empty without mode `token`.
     pub token_key: Vec<u8>,
+    /// How messages travel.
+    pub router: Router,
+    /// Who is known to the fleet.
+    pub registrar: Registrar,
+    /// What the operator is told of the fleet; `None`: the instance is alone.
+    pub fleet: Option<control::Fleet>,
 }
 
 /// What all of these share.
@@ -88,14 +95,14 @@ impl Parts {
         let ids = Arc::new(IdSource::new(Origin::random()));
         let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
         let (fatal, fatalities) = mpsc::channel(1);
-        let (router, registrar) = match ground.redis()? {
+        let ((router, registrar), fleet) = match ground.redis()? {
             Some(redis) => {
                 checks.push(Box::new(RedisCheck(redis.clone())));
                 let fleet = ground.join(redis, identity, api, ids.origin(), hearts, fatal);
-                checks.push(Box::new(LeaseCheck(fleet.lease)));
-                (fleet.router, fleet.registrar)
+                checks.push(Box::new(LeaseCheck(fleet.desk.lease.clone())));
+                ((fleet.router, fleet.registrar), Some(fleet.desk))
             }
-            None => ground.alone(),
+            None => (ground.alone(), None),
         };
         let (auth, token_key) = authenticator(settings)?;
         let config = upgrade_config(settings);
@@ -105,8 +112,8 @@ impl Parts {
         let edge = upgrade::Parts {
             auth,
             directory: directory.clone(),
-            registrar,
-            router,
+            registrar: registrar.clone(),
+            router: router.clone(),
             ids,
             tasks: tasks.clone(),
             reporter: reporter.clone(),
@@ -122,6 +129,9 @@ impl Parts {
             sockets,
             reporter,
             token_key,
+            router,
+            registrar,
+            fleet,
         };
         Ok((parts, fatalities))
     }
@@ -174,7 +184,7 @@ impl Drop for Alarm {
 struct Fleet {
     router: Router,
     registrar: Registrar,
-    lease: membership::Lease,
+    desk: control::Fleet,
 }
 
 impl<'a> Ground<'a> {
@@ -270,11 +280,13 @@ impl<'a> Ground<'a> {
         vital.spawn("redis", async move { hot.run(stop).await });
         let (reader, stop) = (relay.clone(), left.clone());
         vital.spawn("relay reader", async move { reader.read(stop).await });
-        let (writer, stop) = (relay, left.clone());
+        let (writer, stop) = (relay.clone(), left.clone());
         vital.spawn("relay writer", async move { writer.write(stop).await });
+        let (epoch, view) = (self.epoch.clone(), self.view.clone());
         let returns = router.clone();
         vital.spawn("returns", async move { returns.run(returned, left).await });
-        Fleet { router, registrar, lease }
+        let desk = control::Fleet { epoch, view, lease, relay };
+        Fleet { router, registrar, desk }
     }
 
     fn connect(&self, store: SharedStore, relay: Option<Relay>) -> (Router, Registrar) {

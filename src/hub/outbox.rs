@@ -112,6 +112,11 @@ impl Outbox {
         self.lock().leaving
     }
 
+    /// Bytes that wait here; what a session has taken is not among them.
+    pub fn waiting_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Moves what is waiting into `into`. Only what is taken leaves the bound: take no more before
     /// the last is written.
     pub fn take(&self, into: &mut VecDeque<Delivery>) {

@@ -35,7 +35,8 @@ impl Tasks {
         F: Future<Output: Send> + Send + 'static,
     {
         let work = Named { work, _entry: Entry::new(self.running.clone(), name) };
-        self.tracker.spawn(work.instrument(debug_span!("task", task.name = name)))
+        // Of nobody's: a task that spawns another is not where the other one's records come from.
+        self.tracker.spawn(work.instrument(debug_span!(parent: None, "task", task.name = name)))
     }
 
     /// How many tasks run.

@@ -119,7 +119,7 @@ impl Relay {
                 .registration()
                 .map(|r| format!("@{}.{}.{}", r.epoch, connection.number(), r.since));
             if connection.device() == device && known.as_deref() == Some(tag) {
-                info!(
+                debug!(
                     conn.id = %connection.id(),
                     "connection {} was displaced by a newer one",
                     connection.id()

@@ -87,6 +87,11 @@ impl Gate {
         self.memory.set(limits.memory_admission);
     }
 
+    /// Connections at most.
+    pub fn seats(&self) -> usize {
+        self.seats.bound()
+    }
+
     /// A seat for a client at this address.
     ///
     /// The address comes first: who is refused for it takes nothing from everybody's rate.

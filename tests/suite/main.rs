@@ -13,6 +13,7 @@
 mod aws;
 mod classic;
 mod cluster;
+mod control;
 mod conversation;
 mod demo;
 mod dismissal;
@@ -26,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod link;
 mod load;
+mod logs;
 mod python_json;
 mod proxy;
 mod readme;

@@ -170,6 +170,14 @@ fn the_commands_of_an_installed_machine_work() {
     let status = run("curl").replace("127.0.0.1:9180", &instance.admin().to_string());
     assert_eq!(machine.run(&status, &[]), r#"{"ready":true,"failing":{}}"#);
 
+    let client = Wscat::run(&machine.localized(&token));
+    let dir = instance.dir().to_str().expect("a path");
+    let said = machine.run(&run("wsfleetd kick"), &[("WSFLEETD__INSTANCE__RUNTIME_DIR", dir)]);
+    assert!(said.contains("serving") && said.contains("Sunil  127.0.0.1"), "{said}");
+    assert!(said.contains("Sunil is kicked off 1 instances"), "{said}");
+    assert!(said.ends_with("info,wsfleetd::relay=debug\n"), "{said}");
+    client.shows(r#"Disconnected (code: 1000, reason: "Connection Closed Normally")"#);
+
     let postgres = Postgres::start();
     let said = machine.run(&run("migrate"), &[("WSFLEETD__DATABASE__URL", &postgres.url())]);
     assert!(said.contains("the schema is now at version "), "{said}");

@@ -25,6 +25,7 @@ const LEVELS: &[&[&str]] = &[
     // The edge.
     &["listener", "web"],
     &["http"],
+    &["control"],
 ];
 
 /// These see all, and nobody sees them.
@@ -38,7 +39,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("bb8_postgres", &["users"]),
     ("tokio_tungstenite", &["session", "upgrade"]),
     ("tungstenite", &["session", "upgrade"]),
-    ("hyper", &["http", "upgrade"]),
+    ("hyper", &["http", "upgrade", "control"]),
     ("aws_config", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
     ("aws_sdk_ec2", &["fleet"]),
     ("aws_smithy_types", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),

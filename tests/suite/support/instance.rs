@@ -21,6 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The users every fleet of the tests knows: the original's, and some to spare.
 pub const USERS: [&str; 8] = ["Sunil", "Elon", "Alok", "Smith", "Sid", "Ann", "Bob", "Zoë"];
 
+/// What a command has answered.
+#[derive(Debug)]
+pub struct Asked {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
 const HEADER_MODE: &str = r#"modes = ["header"]"#;
 
 /// A running daemon; killed when dropped.
@@ -30,7 +38,7 @@ pub struct Instance {
     app: SocketAddr,
     api: SocketAddr,
     admin: SocketAddr,
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl Instance {
@@ -49,7 +57,7 @@ impl Instance {
         fs::write(dir.path().join("conf.d/50-test.toml"), above).expect("write 50-test.toml");
         let mut command = command(&path);
         command.envs(variables.iter().copied());
-        Self::spawn(dir, command)
+        Self::spawn(dir.into(), command)
     }
 
     /// The same as [`Self::start`] under `wrapper`: see [`Self::start_under`].
@@ -65,7 +73,7 @@ impl Instance {
     /// Starts one as the last arguments of `wrapper`, which becomes it, as `prlimit` does.
     pub fn start_under(wrapper: &[&str], auth: &str, users: &str, more: &str) -> Self {
         let (dir, path) = Self::prepare(auth, users, more);
-        Self::spawn(dir, wrapped(wrapper, &path))
+        Self::spawn(dir.into(), wrapped(wrapper, &path))
     }
 
     fn prepare(auth: &str, users: &str, more: &str) -> (TempDir, PathBuf) {
@@ -85,6 +93,25 @@ impl Instance {
         fs::write(&path, config).expect("write wsfleetd.toml");
         let output = command(&path).output().expect("wsfleetd runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Runs the command line with this instance's configuration, as an operator would.
+    pub fn asks(&self, arguments: &[&str]) -> Asked {
+        Self::ask(&self.dir().join("wsfleetd.toml"), arguments)
+    }
+
+    /// The same with another configuration.
+    pub fn ask(config: &Path, arguments: &[&str]) -> Asked {
+        let mut command = Command::new(binary());
+        let output = command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
+        let output = output.output().expect("wsfleetd runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Asked { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Starts another daemon on this one's configuration, in its directory.
+    pub fn another(&self) -> Self {
+        Self::spawn(self.dir.clone(), command(&self.dir().join("wsfleetd.toml")))
     }
 
     /// Connects `user` to the `app` listener.
@@ -179,7 +206,7 @@ impl Instance {
         }
     }
 
-    fn spawn(dir: TempDir, mut command: Command) -> Self {
+    fn spawn(dir: Arc<TempDir>, mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().expect("wsfleetd runs");
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(process.stderr.take().expect("a pipe"), log.clone());
