@@ -191,7 +191,7 @@ fn finish(outcome: anyhow::Result<()>) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => {
             eprintln!("wsfleetd: {error:#}");
-            Exit::Failure
+            users::exit(&error)
         }
     }
 }
@@ -217,7 +217,13 @@ mod tests {
             "wsfleetd check-config --config f --print",
             "wsfleetd users migrate --config f",
             "wsfleetd users add Sid --config f",
+            "wsfleetd users disable Sid --config f",
+            "wsfleetd users enable Sid --config f",
+            "wsfleetd users remove Sid --config f",
+            "wsfleetd users passwd Sid --password-stdin --config f",
+            "wsfleetd users show Sid --json --config f",
             "wsfleetd users list --config f",
+            "wsfleetd users export --password-hashes --config f",
             "wsfleetd status --config f",
             "wsfleetd connections --user Sid --json --config f",
             "wsfleetd kick Sid --config f",

@@ -10,6 +10,8 @@ pub enum Exit {
     Ok = 0,
     /// Something failed while running, or a second signal ended the drain.
     Failure = 1,
+    /// Nobody is called so.
+    NoUser = 67,
     /// What the daemon needs to start cannot be reached or bound; trying again may help.
     Unavailable = 69,
     /// The configuration is wrong; trying again will not help.

@@ -5,9 +5,10 @@
 //! so that sorting the file gives nobody another's id.
 
 mod csv_file;
+mod rewrite;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -17,7 +18,10 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
-use super::{Directory, Error, NewUser, Unavailable, User};
+use super::{Changes, Directory, Edit, Error, NewUser, Unavailable, User};
+
+pub use csv_file::{HEADER as CSV_HEADER, line_of as csv_line};
+
 use crate::{clock, config::settings::Users, ids::UserId};
 
 /// Users from a file that is read again on [`Directory::reload`], or from a fixed list.
@@ -32,6 +36,7 @@ struct Shared {
     /// time, so that an older table never replaces a newer one. A std lock, because whoever reads
     /// or writes the file is on a blocking thread.
     path: Mutex<Option<PathBuf>>,
+    changes: Changes,
 }
 
 /// By name, in the order `list` gives.
@@ -40,9 +45,10 @@ type Table = BTreeMap<UserId, Arc<User>>;
 impl FileDirectory {
     /// Reads and checks the file; [`Error::File`] names everything wrong with it.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let directory = Self::new(Some(path.into()), Table::new());
-        directory.reload().await?;
-        Ok(directory)
+        let from = path.to_owned();
+        let reading = tokio::task::spawn_blocking(move || read(&from)).await;
+        let table = reading.unwrap_or_else(|_| Err(stopping()))?;
+        Ok(Self::new(Some(path.into()), table))
     }
 
     /// The same, but a file that is not there yet has no users; `add` will create it.
@@ -62,7 +68,7 @@ impl FileDirectory {
 
     fn new(path: Option<PathBuf>, table: Table) -> Self {
         let table = ArcSwap::from_pointee(table);
-        Self(Arc::new(Shared { table, path: Mutex::new(path) }))
+        Self(Arc::new(Shared { table, path: Mutex::new(path), changes: Changes::default() }))
     }
 
     /// File work stays off the runtime's threads.
@@ -72,7 +78,7 @@ impl FileDirectory {
     ) -> Result<T, Error> {
         let shared = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.unwrap_or_else(|_| Err(Unavailable::new("the process is stopping").into()))
+        done.unwrap_or_else(|_| Err(stopping()))
     }
 }
 
@@ -80,33 +86,81 @@ impl Shared {
     fn reload(&self) -> Result<(), Error> {
         let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &*path {
-            let (users, modified) = csv_file::read(path)?;
-            self.table.store(Arc::new(table_of(users, modified)));
+            self.replace(Arc::new(read(path)?));
         }
         Ok(())
     }
 
+    /// Puts another table in place and tells whom that changes.
+    fn replace(&self, table: Arc<Table>) {
+        let old = self.table.swap(Arc::clone(&table));
+        let both = old.keys().chain(table.keys().filter(|name| !old.contains_key(*name)));
+        let differs = |name: &&UserId| match (old.get(*name), table.get(*name)) {
+            (Some(old), Some(new)) => !old.says_the_same(new),
+            _ => true,
+        };
+        both.filter(differs).for_each(|name| self.changes.tell(name.clone()));
+    }
+
     fn add(&self, new: NewUser) -> Result<Arc<User>, Error> {
         new.check()?;
-        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
         let name = new.username.clone();
-        let table = match &*path {
+        let table = self.write(
+            |path| rewrite::append(path, new.clone()),
+            |table| match table.entry(name.clone()) {
+                Entry::Occupied(_) => Err(Error::Exists(name.clone())),
+                Entry::Vacant(place) => {
+                    place.insert(Arc::new(user_of(new.clone(), clock::now())));
+                    Ok(())
+                }
+            },
+        )?;
+        standing(&table, &name)
+    }
+
+    fn edit(&self, name: &UserId, edit: &Edit) -> Result<Arc<User>, Error> {
+        edit.check()?;
+        let table = self.write(
+            |path| rewrite::edit(path, name, edit),
+            |table| {
+                let user = table.get_mut(name).ok_or_else(|| Error::Unknown(name.clone()))?;
+                let mut new = NewUser::of(user);
+                edit.apply(&mut new);
+                *user = Arc::new(user_of(new, clock::now()));
+                Ok(())
+            },
+        )?;
+        standing(&table, name)
+    }
+
+    fn remove(&self, name: &UserId) -> Result<(), Error> {
+        let in_memory = |table: &mut Table| {
+            table.remove(name).map(drop).ok_or_else(|| Error::Unknown(name.clone()))
+        };
+        self.write(|path| rewrite::remove(path, name), in_memory).map(drop)
+    }
+
+    /// Changes the file, or the table where there is none; what the table is now.
+    fn write(
+        &self,
+        in_file: impl FnOnce(&Path) -> Result<(Vec<NewUser>, SystemTime), Error>,
+        in_memory: impl FnOnce(&mut Table) -> Result<(), Error>,
+    ) -> Result<Arc<Table>, Error> {
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = match path.as_deref() {
             Some(path) => {
-                let (users, modified) = csv_file::append(path, new)?;
+                let (users, modified) = in_file(path)?;
                 table_of(users, modified)
             }
             None => {
                 let mut table = Table::clone(&self.table.load());
-                if table.contains_key(&name) {
-                    return Err(Error::Exists(name));
-                }
-                table.insert(name.clone(), Arc::new(user_of(new, clock::now())));
+                in_memory(&mut table)?;
                 table
             }
         };
-        let added = table.get(&name).cloned();
-        self.table.store(Arc::new(table));
-        added.ok_or_else(|| Unavailable::new("the file lost what was just added to it").into())
+        let table = Arc::new(table);
+        self.replace(Arc::clone(&table));
+        Ok(table)
     }
 }
 
@@ -118,6 +172,16 @@ impl Directory for FileDirectory {
 
     async fn add(&self, user: NewUser) -> Result<Arc<User>, Error> {
         self.blocking(|shared| shared.add(user)).await
+    }
+
+    async fn edit(&self, name: &UserId, edit: &Edit) -> Result<Arc<User>, Error> {
+        let (name, edit) = (name.clone(), edit.clone());
+        self.blocking(move |shared| shared.edit(&name, &edit)).await
+    }
+
+    async fn remove(&self, name: &UserId) -> Result<(), Error> {
+        let name = name.clone();
+        self.blocking(move |shared| shared.remove(&name)).await
     }
 
     async fn list(
@@ -142,9 +206,29 @@ impl Directory for FileDirectory {
         }
     }
 
+    fn changes(&self) -> Changes {
+        self.0.changes.clone()
+    }
+
     async fn reload(&self) -> Result<(), Error> {
         self.blocking(Shared::reload).await
     }
+}
+
+fn stopping() -> Error {
+    Unavailable::new("the process is stopping").into()
+}
+
+/// What stands in the file.
+fn read(path: &Path) -> Result<Table, Error> {
+    let (users, modified) = csv_file::read(path)?;
+    Ok(table_of(users, modified))
+}
+
+/// The user that was just written.
+fn standing(table: &Table, name: &UserId) -> Result<Arc<User>, Error> {
+    let lost = || Unavailable::new("the file lost what was just written to it").into();
+    table.get(name).cloned().ok_or_else(lost)
 }
 
 fn table_of(users: Vec<NewUser>, modified: SystemTime) -> Table {

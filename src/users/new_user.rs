@@ -6,7 +6,7 @@
 use argon2::password_hash::phc::PasswordHash;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Error;
+use super::{Error, User};
 use crate::ids::UserId;
 
 /// Longest first or last name in bytes: as long as a user name may be.
@@ -40,8 +40,20 @@ impl NewUser {
         }
     }
 
+    /// Somebody who is registered already, to be registered elsewhere: exported, moved.
+    pub fn of(user: &User) -> Self {
+        Self {
+            username: user.username.clone(),
+            first_name: user.first_name.clone(),
+            last_name: user.last_name.clone(),
+            mobile: user.mobile.clone(),
+            password_hash: user.password_hash.clone(),
+            disabled: user.disabled,
+        }
+    }
+
     /// Refuses what one of the directories could not hold or a terminal should not show.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         check_text("first_name", &self.first_name)?;
         check_text("last_name", &self.last_name)?;
         self.mobile.as_deref().map_or(Ok(()), check_mobile)?;
@@ -70,7 +82,7 @@ fn check_mobile(value: &str) -> Result<(), Error> {
 }
 
 /// The value is not shown: a hash is a secret, and what stands here may be a bare password.
-fn check_hash(hash: &SecretString) -> Result<(), Error> {
+pub(super) fn check_hash(hash: &SecretString) -> Result<(), Error> {
     match PasswordHash::new(hash.expose_secret()) {
         Ok(parsed) if parsed.algorithm.as_str().starts_with("argon2") => Ok(()),
         _ => refuse("password_hash", "(hidden)", "write an Argon2 PHC string or leave it empty"),

@@ -61,6 +61,17 @@ pub fn json(user: &User) -> Value {
     })
 }
 
+/// One user for a person: a line for each column of the table.
+pub fn card(user: &User, out: &mut impl Write) -> io::Result<()> {
+    let width = HEADER.iter().map(|name| name.len()).max().unwrap_or(0);
+    let lines = HEADER.into_iter().zip(cells(user));
+    lines.into_iter().try_for_each(|(name, cell)| writeln!(out, "{name:<width$}  {cell}"))?;
+    for (name, time) in [("CREATED", user.created), ("UPDATED", user.updated)] {
+        writeln!(out, "{name:<width$}  {}", format_rfc3339_seconds(time))?;
+    }
+    Ok(())
+}
+
 fn cells(user: &User) -> [String; HEADER.len()] {
     [
         user.id.to_string(),

@@ -1,30 +1,23 @@
-//! The CSV file itself: read and checked whole, extended without ever being half written.
+//! The CSV itself: read and checked whole, and printed a line at a time.
 //!
-//! A new user is one more line in a new file that then takes the old one's name: a reader sees
-//! either version, and a crash leaves the old. What the operator wrote stays byte for byte.
+//! Where each user's line stands is remembered, so that a change of one line leaves the rest as
+//! the operator wrote it, byte for byte.
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{collections::HashMap, fs, io, ops::Range, path::Path, time::SystemTime};
 
 use csv::StringRecord;
 use secrecy::{ExposeSecret, SecretString};
-use tempfile::NamedTempFile;
 
 use crate::{
-    clock,
     ids::UserId,
     users::{Error, NewUser},
 };
 
-/// The first line, in this order.
-const HEADER: [&str; 6] =
-    ["username", "first_name", "last_name", "mobile", "password_hash", "disabled"];
+/// The first line.
+pub const HEADER: &str = "username,first_name,last_name,mobile,password_hash,disabled";
+
+/// Fields of a line.
+const FIELDS: usize = 6;
 
 /// Beyond this PostgreSQL is the right place; some 300,000 users.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -32,40 +25,22 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Mistakes named in one refusal; a file in the wrong format would have one on every line.
 const MAX_PROBLEMS: usize = 20;
 
-/// A file made by `users add`: hashes are nobody else's business.
-const NEW_FILE_MODE: u32 = 0o640;
+/// One user and where the line stands.
+#[derive(Debug)]
+pub struct Row {
+    pub user: NewUser,
+    /// In bytes of the text, its line end excluded.
+    pub span: Range<usize>,
+}
 
 /// All users of the file and when it was last written.
 pub fn read(path: &Path) -> Result<(Vec<NewUser>, SystemTime), Error> {
     let (text, modified) = read_text(path)?;
-    Ok((parse(path, &text)?, modified))
+    Ok((parse(path, &text)?.into_iter().map(|row| row.user).collect(), modified))
 }
 
-/// Adds one line, creating the file if need be, and returns what [`read`] would.
-///
-/// The directory is locked meanwhile, so that two processes adding at once lose neither; the
-/// file cannot carry the lock, because it is replaced.
-pub fn append(path: &Path, new: NewUser) -> Result<(Vec<NewUser>, SystemTime), Error> {
-    let path = &resolve(path);
-    let refuse = |error: io::Error| refusal(path, &error.to_string());
-    let folder = File::open(folder_of(path)).map_err(refuse)?;
-    folder.lock().map_err(refuse)?;
-    let mut text = if path.exists() { read_text(path)?.0 } else { HEADER.join(",") };
-    let mut users = parse(path, &text)?;
-    if users.iter().any(|user| user.username == new.username) {
-        return Err(Error::Exists(new.username));
-    }
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&line_of(&new).map_err(refuse)?);
-    replace(path, text.as_bytes()).map_err(refuse)?;
-    folder.sync_all().map_err(refuse)?;
-    users.push(new);
-    Ok((users, clock::now()))
-}
-
-fn read_text(path: &Path) -> Result<(String, SystemTime), Error> {
+/// The text as it stands, and when it was last written.
+pub fn read_text(path: &Path) -> Result<(String, SystemTime), Error> {
     let refuse = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
             let remedy = "make it with `wsfleetd users add`, or set users.file or database.url";
@@ -85,23 +60,25 @@ fn read_text(path: &Path) -> Result<(String, SystemTime), Error> {
     Ok((text, meta.modified().map_err(refuse)?))
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<NewUser>, Error> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let header = rows.headers().map_err(|error| refusal(path, &error.to_string()))?;
-    if header != HEADER[..] {
-        let expected = HEADER.join(",");
-        return Err(refusal(path, &format!("line 1: the first line must be `{expected}`")));
+/// Every user of `text`, or everything that is wrong with it; `path` is for the message.
+pub fn parse(path: &Path, text: &str) -> Result<Vec<Row>, Error> {
+    let plain = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mark = text.len() - plain.len();
+    let mut lines = csv::ReaderBuilder::new().flexible(true).from_reader(plain.as_bytes());
+    let header = lines.headers().map_err(|error| refusal(path, &error.to_string()))?;
+    if !header.iter().eq(HEADER.split(',')) {
+        return Err(refusal(path, &format!("line 1: the first line must be `{HEADER}`")));
     }
-    let mut users = Vec::new();
-    let mut first_seen = HashMap::new();
-    let mut problems = Vec::new();
-    for row in rows.records() {
-        let row = row.map_err(|error| refusal(path, &error.to_string()))?;
-        let line = row.position().map_or(0, csv::Position::line);
-        match user_of(&row) {
+    let (mut rows, mut first_seen, mut problems) = (Vec::new(), HashMap::new(), Vec::new());
+    let mut record = StringRecord::new();
+    while lines.read_record(&mut record).map_err(|error| refusal(path, &error.to_string()))? {
+        let (line, start) = record.position().map_or((0, 0), |at| (at.line(), at.byte() as usize));
+        match user_of(&record) {
             Ok(user) => match first_seen.insert(user.username.clone(), line) {
-                None => users.push(user),
+                None => {
+                    let end = lines.position().byte() as usize;
+                    rows.push(Row { user, span: span_of(text, mark + start..mark + end) });
+                }
                 Some(first) => problems.push(format!(
                     "line {line}: username {:?} stands on line {first} already",
                     user.username
@@ -110,12 +87,20 @@ fn parse(path: &Path, text: &str) -> Result<Vec<NewUser>, Error> {
             Err(problem) => problems.push(format!("line {line}: {problem}")),
         }
     }
-    if problems.is_empty() { Ok(users) } else { Err(refusal(path, &shortened(problems))) }
+    if problems.is_empty() { Ok(rows) } else { Err(refusal(path, &shortened(problems))) }
+}
+
+/// Without the blank lines before it and the line end behind it, which the reader counts in. A
+/// line end within a field stands between quotes and is not met here.
+fn span_of(text: &str, raw: Range<usize>) -> Range<usize> {
+    let raw_text = text.get(raw.clone()).unwrap_or_default();
+    let start = raw.start + raw_text.len() - raw_text.trim_start_matches(['\r', '\n']).len();
+    start..raw.start + raw_text.trim_end_matches(['\r', '\n']).len()
 }
 
 fn user_of(row: &StringRecord) -> Result<NewUser, String> {
-    if row.len() != HEADER.len() {
-        return Err(format!("it has {} fields instead of {}", row.len(), HEADER.len()));
+    if row.len() != FIELDS {
+        return Err(format!("it has {} fields instead of {FIELDS}", row.len()));
     }
     let field = |at: usize| row.get(at).unwrap_or_default();
     let some = |at: usize| Some(field(at)).filter(|text| !text.is_empty());
@@ -139,7 +124,8 @@ fn user_of(row: &StringRecord) -> Result<NewUser, String> {
     Ok(user)
 }
 
-fn line_of(user: &NewUser) -> io::Result<String> {
+/// The user's line, its end included.
+pub fn line_of(user: &NewUser) -> io::Result<String> {
     let mut line = csv::Writer::from_writer(Vec::new());
     line.write_record([
         user.username.as_str(),
@@ -153,37 +139,6 @@ fn line_of(user: &NewUser) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// Puts `content` where `path` stands, under the old file's owner and mode.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = NamedTempFile::new_in(folder_of(path))?;
-    file.write_all(content)?;
-    match fs::metadata(path) {
-        Ok(old) => {
-            fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
-            file.as_file().set_permissions(old.permissions())?;
-        }
-        Err(_) => {
-            // The folder's group is the daemon's on an installed machine; elsewhere it need not
-            // be ours to give, and the file is as good without.
-            let group = fs::metadata(folder_of(path))?.gid();
-            let _ = fchown(file.as_file(), None, Some(group));
-            file.as_file().set_permissions(fs::Permissions::from_mode(NEW_FILE_MODE))?;
-        }
-    }
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// Follows a link, so that its target is replaced and not the link.
-fn resolve(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.into())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn shortened(mut problems: Vec<String>) -> String {
     let more = problems.len().saturating_sub(MAX_PROBLEMS);
     problems.truncate(MAX_PROBLEMS);
@@ -193,7 +148,8 @@ fn shortened(mut problems: Vec<String>) -> String {
     problems.join("; ")
 }
 
-fn refusal(path: &Path, problems: &str) -> Error {
+/// An [`Error::File`].
+pub fn refusal(path: &Path, problems: &str) -> Error {
     Error::File { path: path.display().to_string(), problems: problems.into() }
 }
 
@@ -202,7 +158,7 @@ mod tests {
     use super::*;
 
     fn problems_of(body: &str) -> String {
-        let text = format!("{}\n{body}", HEADER.join(","));
+        let text = format!("{HEADER}\n{body}");
         parse(Path::new("users.csv"), &text).unwrap_err().to_string()
     }
 
@@ -243,12 +199,31 @@ mod tests {
             disabled: true,
             ..NewUser::named(UserId::parse("# not a comment").unwrap())
         };
-        let text = format!("\u{feff}{}\n{}", HEADER.join(","), line_of(&odd).unwrap());
-        let users = parse(Path::new("users.csv"), &text).unwrap();
+        let text = format!("\u{feff}{HEADER}\n{}", line_of(&odd).unwrap());
+        let rows = parse(Path::new("users.csv"), &text).unwrap();
+        let users: Vec<_> = rows.into_iter().map(|row| row.user).collect();
         assert_eq!(users.len(), 1);
         assert_eq!(users[0].username, odd.username);
         assert_eq!(users[0].first_name, odd.first_name);
         assert_eq!(users[0].mobile, odd.mobile);
         assert!(users[0].disabled);
+    }
+
+    #[test]
+    fn where_a_line_stands_is_known_whatever_stands_around_it() {
+        for (before, line, after) in [
+            ("", "Sid,,,,,", ""),
+            ("", "Sid,,,,,", "\n"),
+            ("\n\n", "\"Sid\",  spaced ,,,,", "\n\nElon,,,,,\n"),
+            ("Elon,,,,,\r\n\r\n", "Sid,\"a \"\"b\"\"\",,,,", "\r\nZoë,,,,,"),
+            ("Zoë,Zoë,,,,\n", "Sid,,,,,true", "\r\n\r\n"),
+        ] {
+            for mark in ["", "\u{feff}"] {
+                let text = format!("{mark}{HEADER}\n{before}{line}{after}");
+                let rows = parse(Path::new("users.csv"), &text).unwrap();
+                let sid = rows.iter().find(|row| row.user.username.as_str() == "Sid").unwrap();
+                assert_eq!(&text[sid.span.clone()], line, "{text:?}");
+            }
+        }
     }
 }

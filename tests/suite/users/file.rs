@@ -1,11 +1,15 @@
 //! What the CSV file adds: an operator edits it, and it must survive that and a crash.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
 
 use tempfile::TempDir;
 use wsfleetd::{
     config::settings::Users,
-    users::{Directory, Error, FileDirectory},
+    users::{Directory, Edit, Error, FileDirectory},
 };
 
 use super::{is_known, name, names, new_user};
@@ -56,6 +60,83 @@ async fn adding_keeps_every_byte_the_operator_wrote_and_the_mode() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o604);
     let reread = FileDirectory::open(&path).await.unwrap();
     assert_eq!(names(&reread.list(None, 10).await.unwrap()), ["Alok", "Elon", "Sid"]);
+}
+
+#[tokio::test]
+async fn changing_a_line_keeps_every_other_byte_and_the_mode_and_the_owner() {
+    let lines = "\"Sid\",  spaced ,,,,\r\n\n\"Elon\",\"a \"\"b\"\"\",,,,\r\n\nZoë,,,,,true";
+    let (_folder, path) = file_with(lines);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    // Another owner can only be given by root, as which the suite runs where it is complete.
+    let _ = std::os::unix::fs::chown(&path, Some(4711), Some(4712));
+    let before = fs::metadata(&path).unwrap();
+    let directory = FileDirectory::open(&path).await.unwrap();
+    let text = || fs::read_to_string(&path).unwrap().strip_prefix(HEADER).unwrap().to_owned();
+
+    directory.edit(&name("Elon"), &Edit::Disabled(true)).await.unwrap();
+    let elon = "Elon,\"a \"\"b\"\"\",,,,true";
+    assert_eq!(text(), format!("\"Sid\",  spaced ,,,,\r\n\n{elon}\r\n\nZoë,,,,,true"));
+    directory.edit(&name("Zoë"), &Edit::Disabled(false)).await.unwrap();
+    assert_eq!(text(), format!("\"Sid\",  spaced ,,,,\r\n\n{elon}\r\n\nZoë,,,,,false"));
+    directory.remove(&name("Sid")).await.unwrap();
+    assert_eq!(text(), format!("\n{elon}\r\n\nZoë,,,,,false"));
+    directory.remove(&name("Zoë")).await.unwrap();
+    assert_eq!(text(), format!("\n{elon}\r\n\n"));
+
+    let after = fs::metadata(&path).unwrap();
+    let marks = |meta: &fs::Metadata| (meta.permissions().mode(), meta.uid(), meta.gid());
+    assert_eq!(marks(&after), marks(&before));
+    let reread = FileDirectory::open(&path).await.unwrap();
+    assert_eq!(names(&reread.list(None, 10).await.unwrap()), ["Elon"]);
+}
+
+#[tokio::test]
+async fn several_processes_changing_at_once_lose_no_change() {
+    let lines: String = (0..40).map(|n| format!("user{n},,,,,\n")).collect();
+    let (folder, path) = file_with(&lines);
+    let changing = (0..40).map(|n| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            let directory = FileDirectory::open(&path).await.unwrap();
+            let who = name(&format!("user{n}"));
+            match n % 2 {
+                0 => drop(directory.edit(&who, &Edit::Disabled(true)).await.unwrap()),
+                _ => directory.remove(&who).await.unwrap(),
+            }
+        })
+    });
+    for changed in changing.collect::<Vec<_>>() {
+        changed.await.unwrap();
+    }
+    let left = FileDirectory::open(&path).await.unwrap().list(None, 100).await.unwrap();
+    assert_eq!(left.len(), 20);
+    assert!(left.iter().all(|user| user.disabled));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_file_with_a_mistake_is_not_changed() {
+    let (_folder, path) = file_with("Sid,,,,,\n");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    fs::write(&path, format!("{HEADER}Sid,,,,,\nElon,,,,,perhaps\n")).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = directory.edit(&name("Sid"), &Edit::Disabled(true)).await.unwrap_err();
+    assert!(refused.to_string().contains("line 3: disabled \"perhaps\""), "{refused}");
+    assert!(directory.remove(&name("Sid")).await.is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert!(!directory.find(&name("Sid")).await.unwrap().unwrap().disabled);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_given_back_is_named() {
+    let (folder, path) = file_with("Sid,,,,,\n");
+    let directory = FileDirectory::open(&path).await.unwrap();
+    let held = fs::File::open(folder.path()).unwrap();
+    held.lock().unwrap();
+    let refused = directory.edit(&name("Sid"), &Edit::Disabled(true)).await.unwrap_err();
+    assert!(refused.to_string().contains("locked for 10 s: see `lslocks`"), "{refused}");
+    drop(held);
+    directory.edit(&name("Sid"), &Edit::Disabled(true)).await.unwrap();
 }
 
 #[tokio::test]
