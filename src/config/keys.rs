@@ -248,7 +248,12 @@ pub static KEYS: &[Key] = keys! {
 
     "database.url" => database.url: POSTGRES_URL,
         Secret, Restart,
-        "postgres://user@host/database of the users' table. Empty: users come from users.file.";
+        "postgres://user@host/database of the users' table. Of several hosts (host1,host2) the one \
+         that takes writes is used. Empty: users come from users.file.";
+    "database.replica_url" => database.replica_url: POSTGRES_URL,
+        Secret, Restart,
+        "postgres://user@host/database of a read replica: users are looked up there while it \
+         answers. Who is not found there, or is disabled, is looked up at database.url.";
     "database.password_file" => database.password_file: Readable,
         Public, Restart,
         "File that holds the password. Empty: the systemd credential wsfleetd.database-password, \
@@ -258,13 +263,17 @@ pub static KEYS: &[Key] = keys! {
         "PEM certificates of the authorities believed for PostgreSQL's TLS. Empty: the system's.";
     "database.pool_size" => database.pool_size: Count(1, 1000),
         Public, Restart,
-        "Connections to PostgreSQL. Its max_connections must suffice for all instances.";
+        "Connections to PostgreSQL, to each of database.url and database.replica_url; one more \
+         hears of changes. Its max_connections must suffice for all instances.";
     "database.connect_timeout" => database.connect_timeout: Span(ms(10), s(300)),
         Public, Restart,
         "How long connecting to PostgreSQL may take.";
     "database.query_timeout" => database.query_timeout: Span(ms(10), s(300)),
         Public, Restart,
-        "How long a query may take.";
+        "How long a query may take until whoever asked is told that there is no answer.";
+    "database.statement_timeout" => database.statement_timeout: Span(ms(10), s(300)),
+        Public, Restart,
+        "How long PostgreSQL itself works on a statement before it gives up.";
 
     "users.file" => users.file: Eventual,
         Public, Live,

@@ -119,12 +119,16 @@ pub struct Redis {
 pub struct Database {
     /// `postgres://`; `None`: users come from `users.file`.
     pub url: Option<SecretString>,
+    /// `postgres://`; `None`: reads go to `url`, too.
+    pub replica_url: Option<SecretString>,
     pub password_file: Option<PathBuf>,
     /// PEM roots for TLS; `None`: the system's.
     pub ca_file: Option<PathBuf>,
     pub pool_size: u32,
     pub connect_timeout: Duration,
     pub query_timeout: Duration,
+    /// When the server itself gives up a statement that nobody waits for any more.
+    pub statement_timeout: Duration,
 }
 
 /// `[users]`.
@@ -318,11 +322,13 @@ impl Default for Database {
     fn default() -> Self {
         Self {
             url: None,
+            replica_url: None,
             password_file: None,
             ca_file: None,
             pool_size: 8,
             connect_timeout: Duration::from_secs(2),
             query_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(2),
         }
     }
 }

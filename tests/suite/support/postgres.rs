@@ -117,11 +117,44 @@ impl Postgres {
         String::from_utf8(done.stdout).expect("the database is UTF-8").trim().to_owned()
     }
 
+    /// Starts a streaming standby of this server.
+    pub fn start_standby(&self) -> Self {
+        let folder = new_folder();
+        let mut copy = as_server(self.binaries.join("pg_basebackup"));
+        copy.args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--pgdata"]);
+        copy.arg(folder.path().join("data")).arg("--dbname").arg(self.url());
+        succeeded("pg_basebackup", &copy.current_dir(folder.path()).output().expect("it runs"));
+        let binaries = self.binaries.clone();
+        let mut standby = Self { folder, binaries, port: free_port(), tls: false, server: None };
+        standby.run();
+        standby
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        let mut promote = as_server(self.binaries.join("pg_ctl"));
+        promote.arg("promote").arg("-D").arg(self.folder.path().join("data"));
+        succeeded("pg_ctl", &promote.current_dir(self.folder.path()).output().expect("it runs"));
+    }
+
+    /// Goes where another server was, as a name that is pointed elsewhere.
+    pub fn move_to_address_of(&mut self, other: &Self) {
+        self.stop();
+        self.port = other.port;
+        self.start_again();
+    }
+
+    /// Where clients connect that take whichever of both servers is the primary.
+    pub fn url_with_other(&self, other: &Self) -> String {
+        let (here, there) =
+            (format!("127.0.0.1:{}", self.port), format!("127.0.0.1:{}", other.port));
+        self.url().replace(&here, &format!("{here},{there}"))
+    }
+
     fn prepare() -> Self {
         let binaries = find_binaries();
-        let folder = TempDir::with_prefix("wsfleetd-postgres-").expect("a folder in the temp dir");
+        let folder = new_folder();
         let template = template::of(&binaries);
-        give_to_server(folder.path());
         let data = folder.path().join("data");
         let copied =
             Command::new("cp").args(["-a", "--reflink=auto"]).args([&template, &data]).output();
@@ -206,6 +239,12 @@ impl Drop for Postgres {
             let _ = server.wait();
         }
     }
+}
+
+fn new_folder() -> TempDir {
+    let folder = TempDir::with_prefix("wsfleetd-postgres-").expect("a folder in the temp dir");
+    give_to_server(folder.path());
+    folder
 }
 
 /// A CA nobody's certificate is signed by.
