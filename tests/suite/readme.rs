@@ -74,6 +74,7 @@ const PROOFS: &[(&str, Proof)] = &[
     ),
     ("openssl rand -base64 48 | sudo install ", Proof::Machine),
     ("sudo wsfleetd ", Proof::Machine),
+    ("echo \"correct horse battery staple\" | sudo wsfleetd users passwd ", Proof::Machine),
     ("sudo CREDENTIALS_DIRECTORY=/etc/credstore wsfleetd ", Proof::Machine),
     ("curl --silent http://127.0.0.1:9180/", Proof::Machine),
     ("b64() {", Proof::Machine),
@@ -154,6 +155,13 @@ fn the_commands_of_an_installed_machine_work() {
     let said = machine.run(&run("openssl rand"), &[]);
     assert!(said.contains("added Sunil to ") && said.contains("added Sid to "), "{said}");
     assert!(said.contains("+49 171 5550123"), "{said}");
+
+    let said = machine.run(&run("users export"), &[]);
+    let row = "Sid,Sid,,+49 171 5550123,,false\n";
+    for words in ["STATE       active", "disabled Sid in ", "enabled Sid in ", row, "removed Sid from "] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert!(said.contains("changed the password of Sid in "), "{said}");
 
     let said = machine.run(&run("check-config --print"), &[]);
     assert!(said.contains("listen.app = \"0.0.0.0:8080\" # default"), "{said}");
