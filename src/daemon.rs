@@ -8,6 +8,7 @@ mod desk;
 mod limits;
 mod parts;
 mod reload;
+mod revocation;
 mod token_key;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

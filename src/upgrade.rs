@@ -40,7 +40,7 @@ pub use self::{gate::Limits, peer::Peer, refusal::Refusal};
 use crate::{
     clock,
     hub::{About, Connection},
-    ids::{ConnectionId, IdSource, UserId, request_id},
+    ids::{ConnectionId, IdSource, UserHash, UserId, request_id},
     lifecycle::Tasks,
     limit::{Place, Rate, Reached, Reporter, Subject},
     protocol::classic::error_frame,
@@ -73,6 +73,8 @@ pub struct Parts {
     pub auth: Authenticator,
     /// Who may connect.
     pub directory: Arc<dyn Directory>,
+    /// Whether all instances read the same users, and not each its own file.
+    pub directory_is_shared: bool,
     /// Makes connections known to the fleet.
     pub registrar: Registrar,
     /// Takes what clients say.
@@ -209,14 +211,44 @@ impl Upgrader {
         self.check_registered(&user).await?;
         let hash = parts.router.hasher().hash(user.as_str());
         let about = About { user: user.clone(), client, connected: clock::now() };
-        let room = self.shared.outbox_bytes.load(Ordering::Relaxed);
-        let connection = Arc::new(Connection::new(id, number, hash, about, room));
-        let claimed = parts.registrar.claim(connection).await.inspect_err(|reason| {
+        let claimed = self.claim(hash, about, number, id).await.inspect_err(|reason| {
             if matches!(reason, NotClaimed::Limit { .. }) {
                 self.shared.user_limit.hit(&Subject { user: Some(&user), ..who }, reason);
             }
         })?;
         Ok(Admitted { claimed, seat })
+    }
+
+    /// Claims once more when the fleet shuts out whom the directory lets in.
+    async fn claim(
+        &self,
+        user: UserHash,
+        about: About,
+        number: u64,
+        id: ConnectionId,
+    ) -> Result<Claimed, NotClaimed> {
+        let (parts, room) = (&self.shared.parts, self.shared.outbox_bytes.load(Ordering::Relaxed));
+        let connect = |number, id, about| Arc::new(Connection::new(id, number, user, about, room));
+        let claimed = parts.registrar.claim(connect(number, id, about.clone())).await;
+        let is_revoked = matches!(claimed, Err(NotClaimed::Revoked));
+        if !is_revoked || !self.is_welcome_after_all(&about.user, user).await {
+            return claimed;
+        }
+        // Another number: the first is on its way out.
+        let (number, id) = parts.ids.issue();
+        parts.registrar.claim(connect(number, id, about)).await
+    }
+
+    /// Whether a user who is shut out of the fleet is so no more by the directory's own word, the
+    /// only one that is younger than the fleet's: nobody may have been there to hear it change.
+    async fn is_welcome_after_all(&self, name: &UserId, user: UserHash) -> bool {
+        let parts = &self.shared.parts;
+        if !parts.directory_is_shared {
+            return false;
+        }
+        let found = parts.directory.find_now(name).await;
+        let is_welcome = matches!(found, Ok(Some(user)) if !user.disabled);
+        is_welcome && parts.registrar.lift(user).await.is_ok()
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -5,6 +5,8 @@
 //! a query and people who are known keep connecting while the database is away.
 
 mod cache;
+mod changes;
+mod edit;
 mod file;
 mod new_user;
 mod password;
@@ -13,7 +15,8 @@ mod postgres;
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
@@ -22,7 +25,9 @@ use crate::{
 };
 
 pub use cache::Cached;
-pub use file::FileDirectory;
+pub use changes::{Change, Changes};
+pub use edit::Edit;
+pub use file::{CSV_HEADER, FileDirectory, csv_line};
 pub use new_user::{MAX_FIELD_BYTES, NewUser};
 pub use password::hash as hash_password;
 pub use postgres::{Migrated, PostgresDirectory, migrate};
@@ -46,11 +51,37 @@ pub struct User {
     pub updated: SystemTime,
 }
 
+impl User {
+    /// Whether two versions of one user differ in nothing but the times.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let hash = |user: &Self| user.password_hash.as_ref().map(|h| h.expose_secret().to_owned());
+        self.disabled == other.disabled
+            && self.first_name == other.first_name
+            && self.last_name == other.last_name
+            && self.mobile == other.mobile
+            && hash(self) == hash(other)
+    }
+}
+
 /// The directory's verbs. Names compare byte by byte: `Sid` and `sid` are two people.
 #[async_trait]
 pub trait Directory: fmt::Debug + Send + Sync {
     /// The user called `name`, also one who is disabled; `None` when nobody is.
     async fn find(&self, name: &UserId) -> Result<Option<Arc<User>>, Unavailable>;
+
+    /// The same from the source itself, past every memory and every copy that may be behind.
+    async fn find_now(&self, name: &UserId) -> Result<Option<Arc<User>>, Unavailable> {
+        self.find(name).await
+    }
+
+    /// Those of `names` who are registered, in any order, from the source itself.
+    async fn find_many_now(&self, names: &[UserId]) -> Result<Vec<Arc<User>>, Unavailable> {
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.find_now(name).await?);
+        }
+        Ok(found)
+    }
 
     /// Registers a user; [`Error::Exists`] when the name is taken, [`Error::Invalid`] when a
     /// field would be refused by one of the directories.
@@ -63,6 +94,14 @@ pub trait Directory: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Arc<User>>, Unavailable>;
 
+    /// Changes what `edit` says about the user called `name`, and nothing else; [`Error::Unknown`]
+    /// when nobody is. Says what is so afterwards, and is safe to repeat.
+    async fn edit(&self, name: &UserId, edit: &Edit) -> Result<Arc<User>, Error>;
+
+    /// Removes the user called `name`, whose name is free afterwards; [`Error::Unknown`] when
+    /// nobody is.
+    async fn remove(&self, name: &UserId) -> Result<(), Error>;
+
     /// Whether a look-up would be answered now, for the readiness page.
     async fn check(&self) -> Result<(), Unavailable>;
 
@@ -74,6 +113,12 @@ pub trait Directory: fmt::Debug + Send + Sync {
     async fn reload(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Who has changed, told after this process has forgotten what it knew of them. One reader.
+    fn changes(&self) -> Changes;
+
+    /// Listens for changes made elsewhere, until `stop`; ends at once where nobody tells.
+    async fn watch(&self, _stop: &CancellationToken) {}
 
     /// Forgets what is remembered of one user, after a change made elsewhere.
     async fn invalidate(&self, _name: &UserId) {}
@@ -101,6 +146,10 @@ pub enum Error {
     Unavailable(#[from] Unavailable),
     #[error("user {0:?} exists already; names are unique, also when disabled")]
     Exists(UserId),
+    #[error(
+        "nobody is called {0:?}; upper and lower case count, and `wsfleetd users list` shows all"
+    )]
+    Unknown(UserId),
     #[error("{field} {value:?} is refused: {problem}")]
     Invalid { field: &'static str, value: String, problem: &'static str },
     /// A rule of this database's own, which the daemon does not know.
@@ -141,7 +190,19 @@ pub async fn open(database: &Database, users: &Users) -> Result<Arc<dyn Director
     })
 }
 
-/// The same without a cache and with a missing file taken for an empty one: what the CLI asks.
+/// The same without a cache, and no file is no directory: what the CLI asks about those who are
+/// there.
+pub async fn open_existing(
+    database: &Database,
+    users: &Users,
+) -> Result<Box<dyn Directory>, Error> {
+    Ok(match &database.url {
+        Some(_) => Box::new(PostgresDirectory::open(database)?),
+        None => Box::new(FileDirectory::open(&users.file).await?),
+    })
+}
+
+/// The same with a missing file taken for an empty one: what the CLI adds the first user to.
 pub async fn open_to_edit(database: &Database, users: &Users) -> Result<Box<dyn Directory>, Error> {
     Ok(match &database.url {
         Some(_) => Box::new(PostgresDirectory::open(database)?),

@@ -2,7 +2,7 @@
 //!
 //! A module never reads another's settings: here is the one table of who gets what.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DaemonError,
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
-    limits, token_key,
+    limits,
+    revocation::{self, Revocation},
+    token_key,
 };
 use crate::{
-    config::settings::{AuthMode, ClassicDelivery, Settings, Users},
+    config::settings::{AuthMode, ClassicDelivery, Settings},
     control,
     fleet::{
         identity::Identity,
@@ -95,6 +97,7 @@ impl Parts {
         let ids = Arc::new(IdSource::new(Origin::random()));
         let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
         let (fatal, fatalities) = mpsc::channel(1);
+        let vital = Vital { tasks: ground.tasks.clone(), fatal: fatal.clone() };
         let ((router, registrar), fleet) = match ground.redis()? {
             Some(redis) => {
                 checks.push(Box::new(RedisCheck(redis.clone())));
@@ -104,6 +107,7 @@ impl Parts {
             }
             None => (ground.alone(), None),
         };
+        ground.follow_directory(&vital, &directory, &registrar);
         let (auth, token_key) = authenticator(settings)?;
         let config = upgrade_config(settings);
         let sockets = Places::new(limits::sockets(&config.limits));
@@ -112,6 +116,7 @@ impl Parts {
         let edge = upgrade::Parts {
             auth,
             directory: directory.clone(),
+            directory_is_shared: settings.database.url.is_some(),
             registrar: registrar.clone(),
             router: router.clone(),
             ids,
@@ -307,12 +312,27 @@ impl<'a> Ground<'a> {
         let config = session::ClaimConfig {
             connections_per_user: self.settings.limits.connections_per_user,
             max_stored_message: delivery.max_stored_message,
-            revocation: revocation(&self.settings.users),
+            revocation: revocation::stands(self.settings),
         };
         let (view, epoch) = (self.view.clone(), self.epoch.clone());
         let tasks = self.tasks.clone();
         let registrar = Registrar::new(config, store, router.clone(), view, epoch, tasks);
         (router, registrar)
+    }
+
+    /// Hears what changes in the directory, and acts on it.
+    fn follow_directory(
+        &self,
+        vital: &Vital,
+        directory: &Arc<dyn Directory>,
+        registrar: &Registrar,
+    ) {
+        let (watched, stop) = (directory.clone(), self.background.clone());
+        vital.spawn("users' changes", async move { watched.watch(&stop).await });
+        let (directory, registrar) = (directory.clone(), registrar.clone());
+        let (hub, hasher) = (self.hub.clone(), self.hasher.clone());
+        let revocation = Revocation { directory, hub, hasher, registrar };
+        vital.spawn("revocation", revocation.run(self.background.clone()));
     }
 
     fn hold_policy(&self) -> HoldPolicy {
@@ -342,13 +362,6 @@ impl<'a> Ground<'a> {
             runtime_dir: self.settings.instance.runtime_dir.clone(),
         }
     }
-}
-
-/// How long a revocation must stand: some instance may have asked the directory just before it, and
-/// believe the answer for as long as its cache does (COORDINATION, change 12).
-fn revocation(users: &Users) -> Duration {
-    const MARGIN: Duration = Duration::from_secs(60);
-    users.cache_ttl.saturating_add(users.cache_stale).saturating_add(MARGIN)
 }
 
 fn upgrade_config(settings: &Settings) -> upgrade::Config {

@@ -38,6 +38,12 @@ events! {
     DATABASE_LOST = "13aa09e3c48d48b6afcca9229bb3adc5";
     /// PostgreSQL answers again.
     DATABASE_BACK = "d652e8bff7534cba82003635204cb028";
+    /// The read replica does not answer.
+    REPLICA_LOST = "4c39938c30554a93b47c7dbe24e4c414";
+    /// The read replica answers again.
+    REPLICA_BACK = "83322c0929784072945d92d98e735526";
+    /// A user was disabled or removed; their connections are being closed.
+    USER_REVOKED = "9869d4ec171042edb112d9179b8e6352";
     /// A peer was found dead and what it owned was freed.
     PEER_REAPED = "0a8f01207e454f029bac845f3399c012";
     /// Messages may have been lost, and how many at most.

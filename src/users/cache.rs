@@ -4,6 +4,8 @@
 //! `users.cache_stale` is still believed: a database restart must not lock out those who were
 //! here a minute ago. Nobody is ever made up: without such an answer the look-up fails.
 
+mod history;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -11,10 +13,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures_util::future::join;
 use moka::{Expiry, future::Cache};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::{Directory, Error, NewUser, Unavailable, User};
+use self::history::{Asked, History};
+use super::{Change, Changes, Directory, Edit, Error, NewUser, Unavailable, User};
 use crate::{config::settings::Users, ids::UserId, telemetry::events};
 
 /// After a failed look-up, how long known users are answered from memory without asking again:
@@ -26,12 +31,14 @@ const MAX_ENTRY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A bounded cache before another directory.
 ///
-/// Concurrent look-ups of one name share one question. An answer that arrives while
-/// [`Directory::invalidate`] runs may be the older one; its TTL bounds the mistake.
+/// Concurrent look-ups of one name share one question. An answer that was asked for before a
+/// change counts as old whenever it arrives.
 #[derive(Debug)]
 pub struct Cached<D> {
     inner: D,
     answers: Cache<UserId, Answer>,
+    history: History,
+    changes: Changes,
     /// Shared with the answers' expiry.
     ages: Arc<ArcSwap<Ages>>,
     /// Until when the directory is taken for down. A std lock: held for one assignment.
@@ -44,15 +51,13 @@ struct Ages {
     ttl: Duration,
     negative_ttl: Duration,
     stale: Duration,
-    /// What was answered until then is asked again, and only believed while nobody answers.
-    doubted: Option<Instant>,
 }
 
-/// What the directory said, and when.
+/// What the directory said, and when it was asked.
 #[derive(Clone, Debug)]
 enum Answer {
-    Known(Arc<User>, Instant),
-    Nobody(Instant),
+    Known(Arc<User>, Asked),
+    Nobody(Asked),
     /// Handed to those who asked together, then dropped: errors are not remembered.
     Failed(Unavailable),
 }
@@ -65,11 +70,14 @@ impl<D: Directory> Cached<D> {
             .max_capacity(users.cache_entries)
             .expire_after(Life(ages.clone()))
             .build();
-        Self { inner, answers, ages, down_until: Mutex::new(None) }
+        let (history, changes) = (History::default(), Changes::default());
+        Self { inner, answers, history, changes, ages, down_until: Mutex::new(None) }
     }
 
-    fn is_fresh(&self, answer: &Answer) -> bool {
-        self.ages.load().is_fresh(answer)
+    fn is_fresh(&self, name: &UserId, answer: &Answer) -> bool {
+        let has_changed =
+            answer.asked().is_some_and(|asked| self.history.has_changed(name, &asked));
+        !has_changed && self.ages.load().is_fresh(answer)
     }
 
     /// Asks the directory; on failure falls back on `old`, which keeps its age.
@@ -78,13 +86,40 @@ impl<D: Directory> Cached<D> {
         if let Some(old) = old.clone().filter(|_| self.is_down()) {
             return old;
         }
+        let asked = self.history.now();
         let found = self.inner.find(name).await;
         self.note(&found);
-        match found {
-            Ok(Some(user)) => Answer::Known(user, Instant::now()),
-            Ok(None) => Answer::Nobody(Instant::now()),
-            Err(error) => old.unwrap_or(Answer::Failed(error)),
+        Answer::new(found, asked, old)
+    }
+
+    /// So that what was asked before is asked again. Nobody is forgotten: should the directory go
+    /// away just now, its last word is better than none.
+    fn doubt_everything(&self) {
+        self.history.all_changed();
+    }
+
+    /// Takes over what the directory behind this one tells, once it is forgotten here.
+    async fn forget_and_tell(&self) {
+        let heard = self.inner.changes();
+        loop {
+            match heard.next().await {
+                Change::Users(names) => {
+                    for name in names {
+                        self.forget(&name).await;
+                        self.changes.tell(name);
+                    }
+                }
+                Change::Everything => {
+                    self.doubt_everything();
+                    self.changes.tell_everything();
+                }
+            }
         }
+    }
+
+    async fn forget(&self, name: &UserId) {
+        self.history.changed(name);
+        self.answers.invalidate(name).await;
     }
 
     fn is_down(&self) -> bool {
@@ -123,23 +158,22 @@ impl Ages {
             ttl: users.cache_ttl,
             negative_ttl: users.cache_negative_ttl,
             stale: users.cache_stale,
-            doubted: None,
         }
     }
 
     fn is_fresh(&self, answer: &Answer) -> bool {
         let (at, ttl) = match answer {
-            Answer::Known(_, at) => (at, self.ttl),
-            Answer::Nobody(at) => (at, self.negative_ttl),
+            Answer::Known(_, asked) => (asked.at, self.ttl),
+            Answer::Nobody(asked) => (asked.at, self.negative_ttl),
             Answer::Failed(_) => return false,
         };
-        self.doubted.is_none_or(|doubted| *at > doubted) && at.elapsed() < ttl
+        at.elapsed() < ttl
     }
 
     /// An expired answer that may stand in for the directory.
     fn is_believable(&self, answer: &Answer) -> bool {
         let bound = self.ttl.saturating_add(self.stale);
-        matches!(answer, Answer::Known(_, at) if at.elapsed() < bound)
+        matches!(answer, Answer::Known(_, asked) if asked.at.elapsed() < bound)
     }
 
     /// How long an answer given now can be of use.
@@ -173,32 +207,75 @@ impl Expiry<UserId, Answer> for Life {
     }
 }
 
+impl Answer {
+    /// On a failure `old`, which keeps its age.
+    fn new(found: Result<Option<Arc<User>>, Unavailable>, asked: Asked, old: Option<Self>) -> Self {
+        match found {
+            Ok(Some(user)) => Self::Known(user, asked),
+            Ok(None) => Self::Nobody(asked),
+            Err(error) => old.unwrap_or(Self::Failed(error)),
+        }
+    }
+
+    /// `None` for a failure, which is not remembered.
+    fn asked(&self) -> Option<Asked> {
+        match self {
+            Self::Known(_, asked) | Self::Nobody(asked) => Some(*asked),
+            Self::Failed(_) => None,
+        }
+    }
+
+    fn into_found(self) -> Result<Option<Arc<User>>, Unavailable> {
+        match self {
+            Self::Known(user, _) => Ok(Some(user)),
+            Self::Nobody(_) => Ok(None),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
 #[async_trait]
 impl<D: Directory> Directory for Cached<D> {
     async fn find(&self, name: &UserId) -> Result<Option<Arc<User>>, Unavailable> {
         let old = self.answers.get(name).await;
         let answer = match old {
-            Some(fresh) if self.is_fresh(&fresh) => fresh,
+            Some(fresh) if self.is_fresh(name, &fresh) => fresh,
             old => {
                 let asking = self.ask(name, old);
                 let entry = self.answers.entry_by_ref(name);
-                entry.or_insert_with_if(asking, |held| !self.is_fresh(held)).await.into_value()
+                entry
+                    .or_insert_with_if(asking, |held| !self.is_fresh(name, held))
+                    .await
+                    .into_value()
             }
         };
-        match answer {
-            Answer::Known(user, _) => Ok(Some(user)),
-            Answer::Nobody(_) => Ok(None),
-            Answer::Failed(error) => {
-                self.answers.invalidate(name).await;
-                Err(error)
-            }
+        if matches!(answer, Answer::Failed(_)) {
+            self.answers.invalidate(name).await;
         }
+        answer.into_found()
+    }
+
+    /// What was being asked meanwhile may have been answered by a copy that is behind: it counts
+    /// as old, too.
+    async fn find_now(&self, name: &UserId) -> Result<Option<Arc<User>>, Unavailable> {
+        let found = self.inner.find_now(name).await;
+        self.note(&found);
+        self.history.changed(name);
+        let answer = Answer::new(found, self.history.now(), None);
+        if !matches!(answer, Answer::Failed(_)) {
+            self.answers.insert(name.clone(), answer.clone()).await;
+        }
+        answer.into_found()
+    }
+
+    async fn find_many_now(&self, names: &[UserId]) -> Result<Vec<Arc<User>>, Unavailable> {
+        self.inner.find_many_now(names).await
     }
 
     async fn add(&self, user: NewUser) -> Result<Arc<User>, Error> {
         let name = user.username.clone();
         let added = self.inner.add(user).await;
-        self.answers.invalidate(&name).await;
+        self.forget(&name).await;
         added
     }
 
@@ -210,26 +287,48 @@ impl<D: Directory> Directory for Cached<D> {
         self.inner.list(after, limit).await
     }
 
+    async fn edit(&self, name: &UserId, edit: &Edit) -> Result<Arc<User>, Error> {
+        let edited = self.inner.edit(name, edit).await;
+        self.forget(name).await;
+        edited
+    }
+
+    async fn remove(&self, name: &UserId) -> Result<(), Error> {
+        let removed = self.inner.remove(name).await;
+        self.forget(name).await;
+        removed
+    }
+
     async fn check(&self) -> Result<(), Unavailable> {
         self.inner.check().await
     }
 
     fn follow(&self, users: &Users) {
         self.inner.follow(users);
-        let doubted = self.ages.load().doubted;
-        self.ages.store(Arc::new(Ages { doubted, ..Ages::of(users) }));
+        self.ages.store(Arc::new(Ages::of(users)));
     }
 
     /// Everybody is asked for again, but nobody is forgotten: a reload while the directory is
     /// away must not lock out those it knows.
     async fn reload(&self) -> Result<(), Error> {
         self.inner.reload().await?;
-        self.ages.store(Arc::new(Ages { doubted: Some(Instant::now()), ..**self.ages.load() }));
+        self.doubt_everything();
         Ok(())
     }
 
     async fn invalidate(&self, name: &UserId) {
         self.inner.invalidate(name).await;
-        self.answers.invalidate(name).await;
+        self.forget(name).await;
+    }
+
+    fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
+    async fn watch(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = join(self.inner.watch(stop), self.forget_and_tell()) => {}
+        }
     }
 }

@@ -32,6 +32,7 @@ mod python_json;
 mod proxy;
 mod readme;
 mod reload;
+mod revocation;
 mod stop;
 mod store;
 mod support;

@@ -158,7 +158,9 @@ fn the_commands_of_an_installed_machine_work() {
 
     let said = machine.run(&run("users export"), &[]);
     let row = "Sid,Sid,,+49 171 5550123,,false\n";
-    for words in ["STATE       active", "disabled Sid in ", "enabled Sid in ", row, "removed Sid from "] {
+    for words in
+        ["STATE       active", "disabled Sid in ", "enabled Sid in ", row, "removed Sid from "]
+    {
         assert!(said.contains(words), "{words} in {said}");
     }
     assert!(said.contains("changed the password of Sid in "), "{said}");

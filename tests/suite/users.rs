@@ -1,11 +1,14 @@
 //! The users directory: what every directory promises, then what each adds to it.
 
 mod cache;
+pub mod changes;
 mod cli;
 mod contract;
+mod failover;
 mod file;
 mod migrate;
 mod outage;
+mod replica;
 mod tls;
 
 use std::{sync::Arc, time::Duration};

@@ -7,8 +7,13 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
-use secrecy::ExposeSecret;
-use tokio_postgres::{Client, config::Config};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::{
+    Client, Connection, Socket,
+    config::{Config, TargetSessionAttrs},
+    tls::MakeTlsConnect,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{fault::Fault, tls::Tls};
 use crate::{config::settings::Database, users::Error};
@@ -21,6 +26,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// A connection's other half, which carries what is said in either direction.
+pub type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
 /// Makes connections as the settings say.
 #[derive(Clone, Debug)]
 pub struct Connector {
@@ -29,12 +37,28 @@ pub struct Connector {
     password_file: Option<PathBuf>,
     limit: Duration,
     query_timeout: Duration,
+    statement_timeout: Duration,
 }
 
 impl Connector {
-    /// Checks the settings; no message repeats the URL, which may hold a password.
+    /// To the primary. Checks the settings; no message repeats the URL, which may hold a password.
     pub fn new(database: &Database) -> Result<Self, Error> {
-        let config = parse(database)?;
+        let mut config = parse("database.url", database.url.as_ref(), database)?;
+        // Of several hosts the primary is meant, whichever that is now.
+        if config.get_hosts().len() > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Self::with(config, database)
+    }
+
+    /// To the replica, if there is one.
+    pub fn to_replica(database: &Database) -> Result<Option<Self>, Error> {
+        let Some(url) = &database.replica_url else { return Ok(None) };
+        let config = parse("database.replica_url", Some(url), database)?;
+        Self::with(config, database).map(Some)
+    }
+
+    fn with(config: Config, database: &Database) -> Result<Self, Error> {
         // Each host of the URL gets its own chance.
         let hosts = config.get_hosts().len().max(1);
         Ok(Self {
@@ -42,6 +66,7 @@ impl Connector {
             limit: database.connect_timeout.saturating_mul(hosts.try_into().unwrap_or(u32::MAX)),
             password_file: database.password_file.clone(),
             query_timeout: database.query_timeout,
+            statement_timeout: database.statement_timeout,
             config,
         })
     }
@@ -51,14 +76,34 @@ impl Connector {
         self.limit
     }
 
-    /// A connection that is logged in, its statements bounded by `database.query_timeout`.
+    /// `database.query_timeout`
+    pub fn query_timeout(&self) -> Duration {
+        self.query_timeout
+    }
+
+    /// A connection that is logged in, its statements bounded by
+    /// `database.statement_timeout`.
     pub async fn connect(&self) -> Result<Client, Fault> {
-        self.connect_with(self.query_timeout).await
+        self.connect_with(self.statement_timeout).await
     }
 
     /// The same with another bound on statements.
     pub async fn connect_with(&self, statement_timeout: Duration) -> Result<Client, Fault> {
         let connecting = self.connect_now(statement_timeout);
+        tokio::time::timeout(self.limit, connecting)
+            .await
+            .unwrap_or(Err(Fault::ConnectTimeout(self.limit)))
+    }
+
+    /// A connection that is logged in and left to its owner to drive; in `pg_stat_activity` it is
+    /// told from the others by its name.
+    pub async fn connect_raw(&self) -> Result<(Client, Driven), Fault> {
+        let connecting = async {
+            let mut config = self.config_with_password().await?;
+            let name = config.get_application_name().unwrap_or_default();
+            config.application_name(format!("{name} listener"));
+            Ok(config.connect(self.tls.connect()).await?)
+        };
         tokio::time::timeout(self.limit, connecting)
             .await
             .unwrap_or(Err(Fault::ConnectTimeout(self.limit)))
@@ -87,14 +132,16 @@ impl Connector {
     }
 }
 
-fn parse(database: &Database) -> Result<Config, Error> {
-    let url = database.url.as_ref().map(|url| url.expose_secret()).unwrap_or_default();
-    let mut config = Config::from_str(&strict_modes(url)).map_err(|error| url_error(&error))?;
+fn parse(
+    key: &'static str,
+    url: Option<&SecretString>,
+    database: &Database,
+) -> Result<Config, Error> {
+    let url = url.map(|url| url.expose_secret()).unwrap_or_default();
+    let mut config =
+        Config::from_str(&strict_modes(url)).map_err(|error| url_error(key, &error))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(setting(
-            "database.url",
-            "it names no host: write postgres://user@host/database",
-        ));
+        return Err(setting(key, "it names no host: write postgres://user@host/database"));
     }
     config
         .connect_timeout(database.connect_timeout)
@@ -121,7 +168,7 @@ fn strict_modes(url: &str) -> String {
 
 /// Only messages of the driver that name an option of its own are repeated: what it takes for an
 /// unknown option may be half a password that was not percent-encoded.
-fn url_error(error: &tokio_postgres::Error) -> Error {
+fn url_error(key: &'static str, error: &tokio_postgres::Error) -> Error {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     let cause = match cause.starts_with("invalid value for option") {
         true => cause,
@@ -130,7 +177,7 @@ fn url_error(error: &tokio_postgres::Error) -> Error {
     let remedy = "write postgres://user@host:5432/database?sslmode=require, special characters \
                   percent-encoded; sslmode is disable, prefer, require or verify-full, and the CA \
                   goes to database.ca_file";
-    setting("database.url", &format!("{cause}: {remedy}"))
+    setting(key, &format!("{cause}: {remedy}"))
 }
 
 /// A refusal of a setting that can never work.
@@ -145,7 +192,7 @@ mod tests {
     use super::*;
 
     fn config_of(url: &str) -> Result<Config, Error> {
-        parse(&Database { url: Some(url.into()), ..Database::default() })
+        parse("database.url", Some(&url.into()), &Database::default())
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub enum Fault {
     Busy { size: u32, waited: Duration },
     #[error("the server closed the connection")]
     Closed,
+    /// A primary that has become a standby, or one that is being written to by mistake.
+    #[error("the server is read-only: it is not the primary, or not any more")]
+    ReadOnly,
     #[error("database.password_file {}: {error}", .path.display())]
     PasswordFile { path: PathBuf, error: std::io::Error },
     /// What an attempt to connect, made for all who wait, came to.
@@ -39,6 +42,15 @@ impl Fault {
                     || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
                     || error.code() == Some(&SqlState::ADMIN_SHUTDOWN)
             }
+            _ => false,
+        }
+    }
+
+    /// The server takes no writes, so that a write deserves another one.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::ReadOnly => true,
+            Self::Database(error) => error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION),
             _ => false,
         }
     }

@@ -14,8 +14,10 @@ use crate::{
 };
 
 /// In the order in which they run.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "0001_users", sql: include_str!("../schema/0001_users.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, name: "0001_users", sql: include_str!("../schema/0001_users.sql") },
+    Migration { version: 2, name: "0002_changes", sql: include_str!("../schema/0002_changes.sql") },
+];
 
 /// `wsfleetd` in ASCII: the lock's number, the same in every version of this binary.
 const LOCK: i64 = i64::from_be_bytes(*b"wsfleetd");

@@ -4,7 +4,14 @@
 //! keeps the reason to itself. Here the failure ends their wait, with the reason: while the
 //! database refuses connections, a look-up costs milliseconds, not the whole timeout.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
 use tokio::{
@@ -23,8 +30,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// Connections to one database; cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Pool {
-    pool: bb8::Pool<Connector>,
+    pool: bb8::Pool<Manager>,
     failures: watch::Receiver<Option<Unavailable>>,
+    round: Arc<AtomicU64>,
     size: u32,
     query_timeout: Duration,
 }
@@ -38,21 +46,31 @@ pub struct Connection {
     /// somebody stopped waiting for it, or its statements are not what they were; either way
     /// the next one is better served by another connection.
     suspect: bool,
+    /// In which round it was made.
+    round: u64,
+}
+
+/// Makes connections and knows which of them are still wanted.
+#[derive(Debug)]
+struct Manager {
+    connector: Connector,
+    /// Connections of an earlier round are not.
+    round: Arc<AtomicU64>,
 }
 
 impl Pool {
     /// Connects to nothing yet.
     pub fn new(connector: Connector, database: &Database) -> Self {
         let (report, failures) = watch::channel(None);
-        let size = database.pool_size.max(1);
+        let (size, round) = (database.pool_size.max(1), Arc::<AtomicU64>::default());
         let pool = bb8::Pool::builder()
             .max_size(size)
             .connection_timeout(connector.limit().saturating_add(GRACE))
             // The next look-up tries again; until then nobody waits for it.
             .retry_connection(false)
             .error_sink(Box::new(Reporter(report)))
-            .build_unchecked(connector);
-        Self { pool, failures, size, query_timeout: database.query_timeout }
+            .build_unchecked(Manager { connector, round: round.clone() });
+        Self { pool, failures, round, size, query_timeout: database.query_timeout }
     }
 
     /// Runs one statement, prepared on its connection's first use of it.
@@ -70,8 +88,27 @@ impl Pool {
         done
     }
 
+    /// Asks once more when the connection turns out to have died while it was idle: a restarted
+    /// server is not an outage. Only for statements that may run twice.
+    pub async fn read(
+        &self,
+        sql: &'static str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        match self.query(sql, values).await {
+            Err(fault) if fault.is_lost_connection() => self.query(sql, values).await,
+            result => result,
+        }
+    }
+
+    /// Uses none of the present connections any more: they lead to a server that is not what it
+    /// was.
+    pub fn renew(&self) {
+        self.round.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A connection that is not known to be broken, or why there is none.
-    async fn get(&self) -> Result<PooledConnection<'_, Connector>, Fault> {
+    async fn get(&self) -> Result<PooledConnection<'_, Manager>, Fault> {
         let started = Instant::now();
         let mut failures = self.failures.clone();
         failures.mark_unchanged();
@@ -118,23 +155,32 @@ impl Connection {
     }
 }
 
-impl ManageConnection for Connector {
+impl Manager {
+    fn is_of_this_round(&self, connection: &Connection) -> bool {
+        connection.round == self.round.load(Ordering::Relaxed)
+    }
+}
+
+impl ManageConnection for Manager {
     type Connection = Connection;
     type Error = Fault;
 
     async fn connect(&self) -> Result<Connection, Fault> {
-        let client = self.connect().await?;
-        Ok(Connection { client, statements: HashMap::new(), suspect: false })
+        // Read first: a round that ends meanwhile ends for this connection too.
+        let round = self.round.load(Ordering::Relaxed);
+        let client = self.connector.connect().await?;
+        Ok(Connection { client, statements: HashMap::new(), suspect: false, round })
     }
 
     /// Looks without asking: a round trip before each look-up would double its price, and what
     /// died silently is found by the query's own timeout.
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), Fault> {
-        if connection.client.is_closed() { Err(Fault::Closed) } else { Ok(()) }
+        let is_good = !connection.client.is_closed() && self.is_of_this_round(connection);
+        if is_good { Ok(()) } else { Err(Fault::Closed) }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.suspect || connection.client.is_closed()
+        connection.suspect || connection.client.is_closed() || !self.is_of_this_round(connection)
     }
 }
 

@@ -67,6 +67,8 @@ async fn the_age_of_strangers(key: &str) {
     postgres.stop();
     assert_eq!(status(&instance, "Newton").await, 503, "asked for each time");
     postgres.start_again();
+    // What was said before that is doubted, because a change may have been missed.
+    instance.logs("changes of users are heard again").await;
     reload(&instance, &format!("{key} = \"1h\"\n")).await;
     eventually("PostgreSQL says no", PATIENCE, async || status(&instance, "Newton").await == 401)
         .await;

@@ -11,10 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::time::{advance, sleep};
+use tokio_util::sync::CancellationToken;
 use wsfleetd::{
     config::settings::Users,
     ids::UserId,
-    users::{Cached, Directory, Error, FileDirectory, NewUser, Unavailable, User},
+    users::{
+        Cached, Change, Changes, Directory, Edit, Error, FileDirectory, NewUser, Unavailable, User,
+    },
 };
 
 use super::{is_known, name, new_user};
@@ -70,8 +73,20 @@ impl Directory for Counting {
         self.0.users.list(after, limit).await
     }
 
+    async fn edit(&self, name: &UserId, edit: &Edit) -> Result<Arc<User>, Error> {
+        self.0.users.edit(name, edit).await
+    }
+
+    async fn remove(&self, name: &UserId) -> Result<(), Error> {
+        self.0.users.remove(name).await
+    }
+
     async fn check(&self) -> Result<(), Unavailable> {
         self.0.users.check().await
+    }
+
+    fn changes(&self) -> Changes {
+        self.0.users.changes()
     }
 }
 
@@ -158,6 +173,71 @@ async fn what_is_invalidated_is_asked_for_again() {
     cached.reload().await.unwrap();
     assert!(is_known(cached.as_ref(), "Sid").await && is_known(cached.as_ref(), "Elon").await);
     assert_eq!(counting.questions(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_on_its_way_during_a_change_is_not_remembered() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    let asking = tokio::spawn({
+        let cached = Arc::clone(&cached);
+        async move { is_known(cached.as_ref(), "Sid").await }
+    });
+    sleep(Duration::from_millis(5)).await;
+    cached.invalidate(&name("Sid")).await;
+    assert!(asking.await.unwrap());
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2, "what was asked before the change counts for nothing");
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2, "what was asked after it does");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_directory_tells_is_forgotten_before_it_is_told() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let (cached, stop) = (Arc::clone(&cached), stop.clone());
+        async move { cached.watch(&stop).await }
+    });
+    let sid = name("Sid");
+    assert!(!cached.find(&sid).await.unwrap().unwrap().disabled);
+    // The list that made them is one change, too.
+    counting.0.users.edit(&sid, &Edit::Disabled(true)).await.unwrap();
+    assert_eq!(cached.changes().next().await, Change::Users(vec![sid.clone()]));
+    assert!(cached.find(&sid).await.unwrap().unwrap().disabled);
+    counting.0.users.changes().tell_everything();
+    assert_eq!(cached.changes().next().await, Change::Everything);
+    let before = counting.questions();
+    assert!(cached.find(&sid).await.unwrap().unwrap().disabled);
+    assert_eq!(counting.questions() - before, 1);
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_at_the_source_is_remembered() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert!(cached.find_now(&name("Sid")).await.unwrap().is_some());
+    assert_eq!(counting.questions(), 2, "though it was known");
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2);
+    counting.cut_off(true);
+    assert!(cached.find_now(&name("Sid")).await.is_err(), "no stand-in for the source");
+    assert!(is_known(cached.as_ref(), "Sid").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_may_have_been_missed_locks_out_nobody_during_an_outage() {
+    let counting = Counting::with(&["Sid"]);
+    let cached = cached(&counting);
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    counting.cut_off(true);
+    cached.reload().await.unwrap();
+    assert!(is_known(cached.as_ref(), "Sid").await);
+    assert_eq!(counting.questions(), 2, "but the directory is asked first");
 }
 
 #[tokio::test(start_paused = true)]

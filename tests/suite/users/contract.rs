@@ -3,11 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 use wsfleetd::{
     config::settings::Users,
-    users::{Cached, Directory, Error, FileDirectory, NewUser, PostgresDirectory, hash_password},
+    users::{
+        Cached, Directory, Edit, Error, FileDirectory, NewUser, PostgresDirectory, hash_password,
+    },
 };
 
 use super::{is_known, migrated, name, names, new_user};
@@ -86,7 +88,12 @@ contract!(
     two_who_want_one_name_at_once_do_not_both_get_it,
     pages_follow_the_bytes_of_the_names,
     what_cannot_be_held_is_refused,
+    a_disabled_user_stays_registered_and_can_be_enabled,
+    a_password_changes_and_nothing_else_does,
+    a_removed_user_is_gone_and_the_name_is_free,
+    a_stranger_cannot_be_changed,
     an_odd_name_is_a_name,
+    several_are_found_at_once,
     a_healthy_directory_says_so_and_keeps_its_users,
 );
 
@@ -184,6 +191,78 @@ async fn what_cannot_be_held_is_refused(directory: &dyn Directory) {
         assert!(matches!(&refused, Error::Invalid { field: f, .. } if *f == field), "{refused}");
     }
     assert!(!is_known(directory, "Sid").await);
+}
+
+async fn a_disabled_user_stays_registered_and_can_be_enabled(directory: &dyn Directory) {
+    let sid = directory.add(NewUser { first_name: "Sid".into(), ..new_user("Sid") }).await.unwrap();
+    directory.add(new_user("Elon")).await.unwrap();
+    for disabled in [true, true, false, false] {
+        assert!(is_known(directory, "Sid").await, "so that a cache has something to forget");
+        let edited = directory.edit(&name("Sid"), &Edit::Disabled(disabled)).await.unwrap();
+        let found = directory.find(&name("Sid")).await.unwrap().unwrap();
+        assert_eq!((edited.disabled, found.disabled), (disabled, disabled));
+        assert_eq!((found.id, found.first_name.as_str()), (sid.id, "Sid"));
+    }
+    assert!(!directory.find(&name("Elon")).await.unwrap().unwrap().disabled);
+}
+
+async fn a_password_changes_and_nothing_else_does(directory: &dyn Directory) {
+    let mobile = Some("+49 171 5550123".to_owned());
+    directory
+        .add(NewUser { mobile: mobile.clone(), disabled: true, ..new_user("Sid") })
+        .await
+        .unwrap();
+    let hash = hash_password(&"correct horse".into()).unwrap();
+    for wanted in [Some(hash), None] {
+        directory.edit(&name("Sid"), &Edit::Password(wanted.clone())).await.unwrap();
+        let sid = directory.find(&name("Sid")).await.unwrap().unwrap();
+        let text =
+            |hash: &Option<SecretString>| hash.as_ref().map(|h| h.expose_secret().to_owned());
+        assert_eq!(text(&sid.password_hash), text(&wanted));
+        assert_eq!((&sid.mobile, sid.disabled), (&mobile, true));
+    }
+    let bare = directory.edit(&name("Sid"), &Edit::Password(Some("bare".into()))).await;
+    assert!(matches!(bare, Err(Error::Invalid { field: "password_hash", .. })));
+}
+
+async fn a_removed_user_is_gone_and_the_name_is_free(directory: &dyn Directory) {
+    for text in ["Elon", "Sid", "Zoë"] {
+        directory.add(new_user(text)).await.unwrap();
+    }
+    assert!(is_known(directory, "Sid").await);
+    directory.remove(&name("Sid")).await.unwrap();
+    assert!(!is_known(directory, "Sid").await);
+    let again = directory.remove(&name("Sid")).await.unwrap_err();
+    assert!(matches!(&again, Error::Unknown(who) if *who == name("Sid")), "{again}");
+    assert_eq!(names(&directory.list(None, 10).await.unwrap()), ["Elon", "Zoë"]);
+    directory.add(new_user("Sid")).await.unwrap();
+    assert!(is_known(directory, "Sid").await);
+}
+
+async fn a_stranger_cannot_be_changed(directory: &dyn Directory) {
+    directory.add(new_user("Sid")).await.unwrap();
+    for text in ["Elon", "sid", "Sid "] {
+        for edit in [Edit::Disabled(true), Edit::Password(None)] {
+            let refused = directory.edit(&name(text), &edit).await.unwrap_err();
+            assert!(matches!(&refused, Error::Unknown(who) if *who == name(text)), "{refused}");
+        }
+        assert!(matches!(directory.remove(&name(text)).await, Err(Error::Unknown(_))));
+    }
+    assert!(is_known(directory, "Sid").await);
+}
+
+async fn several_are_found_at_once(directory: &dyn Directory) {
+    for text in ["Sid", "Elon", "Zoë"] {
+        directory.add(new_user(text)).await.unwrap();
+    }
+    let wanted = ["Zoë", "Nobody", "Sid"].map(name);
+    let found = directory.find_many_now(&wanted).await.unwrap();
+    let mut found = names(&found);
+    found.sort_unstable();
+    assert_eq!(found, ["Sid", "Zoë"]);
+    assert!(directory.find_many_now(&[]).await.unwrap().is_empty());
+    assert!(directory.find_now(&name("Sid")).await.unwrap().is_some());
+    assert!(directory.find_now(&name("Nobody")).await.unwrap().is_none());
 }
 
 async fn an_odd_name_is_a_name(directory: &dyn Directory) {

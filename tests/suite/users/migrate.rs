@@ -12,9 +12,9 @@ async fn the_second_time_there_is_nothing_to_do() {
     let postgres = Postgres::start();
     let database = database(&postgres.url());
     let first = users::migrate(&database).await.unwrap();
-    assert_eq!((first.applied, first.version), (vec!["0001_users"], 1));
+    assert_eq!((first.applied, first.version), (vec!["0001_users", "0002_changes"], 2));
     let second = users::migrate(&database).await.unwrap();
-    assert_eq!((second.applied, second.version), (vec![], 1));
+    assert_eq!((second.applied, second.version), (vec![], 2));
 }
 
 #[tokio::test]
@@ -27,8 +27,8 @@ async fn instances_migrating_at_once_do_it_once() {
     });
     let done = futures_util::future::join_all(all.collect::<Vec<_>>()).await;
     let applied: usize = done.iter().map(|done| done.as_ref().unwrap().applied.len()).sum();
-    assert_eq!(applied, 1);
-    assert_eq!(postgres.sql("SELECT count(*) FROM schema_migrations"), "1");
+    assert_eq!(applied, 2);
+    assert_eq!(postgres.sql("SELECT count(*) FROM schema_migrations"), "2");
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_migration_waits_until_another_one_is_done() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
     another.await.unwrap();
-    assert_eq!(migration.await.unwrap().applied, ["0001_users"]);
+    assert_eq!(migration.await.unwrap().applied, ["0001_users", "0002_changes"]);
 }
 
 #[tokio::test]
@@ -60,7 +60,24 @@ async fn a_failed_migration_changes_nothing_and_can_be_repeated() {
     assert!(failed.contains("0001_users") && failed.contains("users_touch"), "{failed}");
     assert_eq!(postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
     postgres.sql("DROP FUNCTION users_touch()");
-    assert_eq!(users::migrate(&database).await.unwrap().applied, ["0001_users"]);
+    assert_eq!(users::migrate(&database).await.unwrap().applied, ["0001_users", "0002_changes"]);
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date_with_its_users() {
+    let postgres = Postgres::start();
+    let database = database(&postgres.url());
+    postgres.sql(&format!(
+        "{}; CREATE TABLE schema_migrations (version integer PRIMARY KEY, name text NOT NULL, \
+         applied_at timestamptz NOT NULL DEFAULT now()); \
+         INSERT INTO schema_migrations VALUES (1, '0001_users'); \
+         INSERT INTO users (username) VALUES ('Sid')",
+        include_str!("../../../src/users/schema/0001_users.sql")
+    ));
+    let done = users::migrate(&database).await.unwrap();
+    assert_eq!((done.applied, done.version), (vec!["0002_changes"], 2));
+    let directory = PostgresDirectory::open(&database).unwrap();
+    assert!(is_known(&directory, "Sid").await);
 }
 
 #[tokio::test]

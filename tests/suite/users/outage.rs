@@ -135,6 +135,28 @@ async fn a_locked_table_holds_no_connection_for_ever() {
 }
 
 #[tokio::test]
+async fn the_server_gives_up_a_statement_by_itself() {
+    let postgres = Postgres::start();
+    let statement_timeout = Duration::from_millis(300);
+    let settings = Database { statement_timeout, ..migrated(&postgres).await };
+    let directory = PostgresDirectory::open(&settings).unwrap();
+    directory.add(new_user("Sid")).await.unwrap();
+    let locked = tokio::task::spawn_blocking(move || {
+        postgres.sql("BEGIN; LOCK users; SELECT pg_sleep(3); COMMIT");
+        postgres
+    });
+    let started = Instant::now();
+    let refused = loop {
+        match directory.find(&name("Sid")).await {
+            Err(refused) => break refused.to_string(),
+            Ok(_) => assert!(started.elapsed() < Duration::from_secs(10), "never locked"),
+        }
+    };
+    assert!(refused.contains("canceling statement due to statement timeout"), "{refused}");
+    locked.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_named_and_never_shown() {
     let postgres = Postgres::start();
     let url = postgres.url().replace("only", "0nly");
