@@ -30,6 +30,8 @@ pub use edit::Edit;
 pub use file::{CSV_HEADER, FileDirectory, csv_line};
 pub use new_user::{MAX_FIELD_BYTES, NewUser};
 pub use password::hash as hash_password;
+#[cfg(feature = "aws")]
+pub use postgres::iam;
 pub use postgres::{Migrated, PostgresDirectory, migrate};
 
 /// A registered user as the directory knows them.

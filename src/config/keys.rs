@@ -22,7 +22,7 @@ use super::{
     settings::{
         AuthMode::{Header, Token},
         ClassicDelivery::{Drop, Handover},
-        CompatMode, IdentitySource,
+        CompatMode, DatabaseAuth, IdentitySource,
         LogTarget::{self, Journald, Json},
         Settings,
     },
@@ -254,6 +254,14 @@ pub static KEYS: &[Key] = keys! {
         Secret, Restart,
         "postgres://user@host/database of a read replica: users are looked up there while it \
          answers. Who is not found there, or is disabled, is looked up at database.url.";
+    "database.auth" => database.auth: Choice(&[
+            ("password", DatabaseAuth::Password),
+            ("rds-iam", DatabaseAuth::RdsIam),
+        ]),
+        Public, Restart,
+        "How to log in to PostgreSQL. \"password\": with database.password_file. \"rds-iam\": with \
+         a token that the instance's role signs (rds-db:connect); always over TLS, and each URL \
+         names one host and the user.";
     "database.password_file" => database.password_file: Readable,
         Public, Restart,
         "File that holds the password. Empty: the systemd credential wsfleetd.database-password, \

@@ -10,7 +10,7 @@ use super::{
     keys,
     mistakes::Mistake,
     origin::Origin,
-    settings::{AuthMode, Settings},
+    settings::{AuthMode, DatabaseAuth, Settings},
     walk::Walk,
 };
 
@@ -57,6 +57,11 @@ const RULES: &[Rule] = &[
         check: header_is_not_for_everybody,
     },
     Rule { keys: &["auth.token.key_file", "auth.modes", "redis.url"], check: fleet_shares_a_key },
+    Rule { keys: &["database.auth"], check: tokens_can_be_made },
+    Rule {
+        keys: &["database.auth", "database.url", "database.replica_url"],
+        check: tokens_go_over_tls,
+    },
 ];
 
 /// The keys of every rule that these settings break.
@@ -189,6 +194,27 @@ fn fleet_shares_a_key(settings: &Settings) -> Result<(), Broken> {
         remedy: "set auth.token.key_file, or store the key as the credential \
                  wsfleetd.auth-secret, the same on all instances"
             .into(),
+    })
+}
+
+fn tokens_can_be_made(settings: &Settings) -> Result<(), Broken> {
+    let wanted = settings.database.auth == DatabaseAuth::RdsIam;
+    unless(wanted && !cfg!(feature = "aws"), || Broken {
+        problem: "this wsfleetd was built without AWS and can sign no token".into(),
+        remedy: "install the package, which can, or build with `--features aws`, or log in with \
+                 \"password\""
+            .into(),
+    })
+}
+
+fn tokens_go_over_tls(settings: &Settings) -> Result<(), Broken> {
+    let database = &settings.database;
+    let urls = [&database.url, &database.replica_url].into_iter().flatten();
+    let mut plain = urls.filter(|url| url.expose_secret().contains("sslmode=disable"));
+    let wanted = database.auth == DatabaseAuth::RdsIam;
+    unless(wanted && plain.next().is_some(), || Broken {
+        problem: "whoever sees the token can log in with it, and sslmode=disable shows it".into(),
+        remedy: "write sslmode=verify-full, or leave it out".into(),
     })
 }
 

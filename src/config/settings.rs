@@ -114,6 +114,15 @@ pub struct Redis {
     pub pool_size: u32,
 }
 
+/// How PostgreSQL knows that it is us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseAuth {
+    /// By a password, or by whatever the server takes without one.
+    Password,
+    /// By a token that the instance's role signs, as RDS takes it.
+    RdsIam,
+}
+
 /// `[database]`.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -121,6 +130,7 @@ pub struct Database {
     pub url: Option<SecretString>,
     /// `postgres://`; `None`: reads go to `url`, too.
     pub replica_url: Option<SecretString>,
+    pub auth: DatabaseAuth,
     pub password_file: Option<PathBuf>,
     /// PEM roots for TLS; `None`: the system's.
     pub ca_file: Option<PathBuf>,
@@ -323,6 +333,7 @@ impl Default for Database {
         Self {
             url: None,
             replica_url: None,
+            auth: DatabaseAuth::Password,
             password_file: None,
             ca_file: None,
             pool_size: 8,

@@ -5,10 +5,13 @@
 
 mod connect;
 mod fault;
+#[cfg(feature = "aws")]
+pub mod iam;
 mod listener;
 mod migrations;
 mod pool;
 mod replica;
+mod secret;
 mod tls;
 
 use std::sync::Arc;

@@ -42,6 +42,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "upgrade", "control"]),
     ("aws_config", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
     ("aws_sdk_ec2", &["fleet"]),
+    ("aws_credential_types", &["users"]),
+    ("aws_sigv4", &["users", "api::sigv4"]),
     ("aws_smithy_types", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
     ("aws_smithy_runtime_api", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
     ("aws_smithy_http_client", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),

@@ -1,11 +1,14 @@
 //! The users directory: what every directory promises, then what each adds to it.
 
+mod auth;
 mod cache;
 pub mod changes;
 mod cli;
 mod contract;
 mod failover;
 mod file;
+#[cfg(feature = "aws")]
+mod iam;
 mod migrate;
 mod outage;
 mod replica;

@@ -3,7 +3,7 @@
 //! What an operator wrote once for `psql` should work here; what cannot work is refused at
 //! start, what may work later (a password file, a server that is down) at the connection.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use bb8::ManageConnection;
 use bb8_postgres::PostgresConnectionManager;
@@ -15,7 +15,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{fault::Fault, tls::Tls};
+use super::{fault::Fault, secret::Secret, tls::Tls};
 use crate::{config::settings::Database, users::Error};
 
 /// Sent bytes unanswered for so long: the peer is gone, whatever TCP's retries hope.
@@ -34,7 +34,7 @@ pub type Driven = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket
 pub struct Connector {
     config: Config,
     tls: Tls,
-    password_file: Option<PathBuf>,
+    secret: Secret,
     limit: Duration,
     query_timeout: Duration,
     statement_timeout: Duration,
@@ -48,23 +48,24 @@ impl Connector {
         if config.get_hosts().len() > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Self::with(config, database)
+        Self::with("database.url", config, database)
     }
 
     /// To the replica, if there is one.
     pub fn to_replica(database: &Database) -> Result<Option<Self>, Error> {
         let Some(url) = &database.replica_url else { return Ok(None) };
         let config = parse("database.replica_url", Some(url), database)?;
-        Self::with(config, database).map(Some)
+        Self::with("database.replica_url", config, database).map(Some)
     }
 
-    fn with(config: Config, database: &Database) -> Result<Self, Error> {
+    fn with(key: &'static str, mut config: Config, database: &Database) -> Result<Self, Error> {
+        let secret = Secret::new(key, &mut config, database)?;
         // Each host of the URL gets its own chance.
         let hosts = config.get_hosts().len().max(1);
         Ok(Self {
             tls: Tls::new(database, &config)?,
             limit: database.connect_timeout.saturating_mul(hosts.try_into().unwrap_or(u32::MAX)),
-            password_file: database.password_file.clone(),
+            secret,
             query_timeout: database.query_timeout,
             statement_timeout: database.statement_timeout,
             config,
@@ -119,14 +120,10 @@ impl Connector {
         Ok(client)
     }
 
-    /// The file is read for each connection, so that a rotated password needs no restart.
     async fn config_with_password(&self) -> Result<Config, Fault> {
         let mut config = self.config.clone();
-        if let Some(path) = &self.password_file {
-            let text = tokio::fs::read_to_string(path)
-                .await
-                .map_err(|error| Fault::PasswordFile { path: path.clone(), error })?;
-            config.password(text.trim_end_matches(['\r', '\n']));
+        if let Some(password) = self.secret.get().await? {
+            config.password(password.expose_secret());
         }
         Ok(config)
     }

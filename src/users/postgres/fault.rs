@@ -24,6 +24,8 @@ pub enum Fault {
     /// A primary that has become a standby, or one that is being written to by mistake.
     #[error("the server is read-only: it is not the primary, or not any more")]
     ReadOnly,
+    #[error("database.auth = \"rds-iam\": no token can be signed: {0}")]
+    Token(String),
     #[error("database.password_file {}: {error}", .path.display())]
     PasswordFile { path: PathBuf, error: std::io::Error },
     /// What an attempt to connect, made for all who wait, came to.

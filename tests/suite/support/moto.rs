@@ -140,8 +140,8 @@ impl Drop for Moto {
     }
 }
 
-/// The directory of moto's programs.
-fn installed() -> String {
+/// The directory of moto's programs, Python with botocore among them.
+pub fn installed() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/venv.sh");
     let made = Command::new(script).args(["moto", REQUIREMENT]).output().expect("the script runs");
     let said = String::from_utf8_lossy(&made.stderr);
