@@ -8,12 +8,13 @@ use futures_util::{
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
+    WebSocketStream, client_async_with_config,
     tungstenite::{
         Error, Message,
         client::IntoClientRequest,
         handshake::client::Request,
         http::{HeaderName, HeaderValue, Response},
+        protocol::WebSocketConfig,
     },
 };
 
@@ -22,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long nothing must come for it to count as silence.
 pub const SILENCE: Duration = Duration::from_millis(300);
+
+/// tungstenite's own is 128 KiB, and thousands of clients live in one process.
+const READ_BUFFER: usize = 4096;
 
 /// One connection.
 pub struct Client {
@@ -51,7 +55,10 @@ impl Client {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let request = request(address, path, headers);
-        let dial = timeout(PATIENCE, client_async(request, stream)).await;
+        let mut settings = WebSocketConfig::default();
+        settings.read_buffer_size = READ_BUFFER;
+        let dial = client_async_with_config(request, stream, Some(settings));
+        let dial = timeout(PATIENCE, dial).await;
         let (socket, _) = dial.expect("the handshake ends")?;
         Ok(Self { socket })
     }
