@@ -108,8 +108,26 @@ impl Hub {
 
     /// Gives a message to every connection `user` has here.
     pub fn deliver(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
+        self.deliver_if(user, delivery, |_| true)
+    }
+
+    /// The same for a sender on this instance: a user whose first connection here is still being
+    /// claimed counts as absent. Its siblings are not known yet, and the store, which is asked
+    /// about who is absent, knows both.
+    pub fn deliver_from_here(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
+        self.deliver_if(user, delivery, User::is_claimed)
+    }
+
+    fn deliver_if(
+        &self,
+        user: UserHash,
+        delivery: &Delivery,
+        is_here: impl Fn(&User) -> bool,
+    ) -> LocalDelivery {
         let shard = self.shard(user);
-        let Some(entry) = shard.get(&user) else { return LocalDelivery::default() };
+        let Some(entry) = shard.get(&user).filter(|entry| is_here(entry)) else {
+            return LocalDelivery::default();
+        };
         let mut local = LocalDelivery {
             siblings: entry.siblings.clone(),
             known: !entry.connections.is_empty(),
@@ -121,17 +139,6 @@ impl Hub {
             entry.push_to_leaving(delivery);
         }
         local
-    }
-
-    /// The same for a sender on this instance: a user whose first connection here is still being
-    /// claimed counts as absent. Its siblings are not known yet, and the store, which is asked
-    /// about who is absent, knows both.
-    pub fn deliver_from_here(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
-        let is_claimed = |entry: &User| entry.connections.iter().any(|one| !one.is_claiming());
-        if !self.shard(user).get(&user).is_some_and(is_claimed) {
-            return LocalDelivery::default();
-        }
-        self.deliver(user, delivery)
     }
 
     /// Gives a message to every open connection `user` has here; how many took it.
@@ -217,11 +224,16 @@ impl Hub {
     }
 
     fn shard(&self, user: UserHash) -> MutexGuard<'_, HashMap<UserHash, User>> {
-        lock(&self.shared.shards[usize::from(user.partition(SHARDS as u16))])
+        lock(&self.shared.shards[usize::from(user.spread(SHARDS as u16))])
     }
 }
 
 impl User {
+    /// Whether the store knows of a connection, or does not answer.
+    fn is_claimed(&self) -> bool {
+        self.connections.iter().any(|connection| !connection.is_claiming())
+    }
+
     /// How many took it, and how many had no room.
     fn push(&self, delivery: &Delivery) -> (usize, usize) {
         let pushed = self.connections.iter().map(|c| c.outbox().push(delivery.clone()));

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -85,17 +86,34 @@ impl fmt::Display for UserId {
 ///
 /// Of bounded size, free of `{}`, and, because it is keyed by the fleet's secret, not to be
 /// aimed at a chosen slot by choosing a name (COORDINATION §4.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserHash([u8; UserHash::LEN]);
 
 impl_base64url!(UserHash, 22);
 
+/// For maps: 48 of the bits, which are as good as any hash of all of them.
+impl Hash for UserHash {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        hasher.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
 impl UserHash {
     /// The partition this user lives in, of `partitions`.
     pub fn partition(&self, partitions: u16) -> u16 {
-        let head = URL_SAFE_NO_PAD.decode(&self.0[..8]).unwrap_or_default();
-        let number = head.iter().take(4).fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
+        let mut head = [0u8; 6];
+        let _ = URL_SAFE_NO_PAD.decode_slice(&self.0[..8], &mut head);
+        let number = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         (number % u32::from(partitions.max(1))) as u16
+    }
+
+    /// One of `places` in this process's memory; cheaper than a partition.
+    pub fn spread(&self, places: u16) -> u16 {
+        let [.., a, b, c, d, _] = self.0;
+        // The characters are random, their bits are not: a golden-ratio multiple's high ones are.
+        let mixed = u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9E37_79B1);
+        ((u64::from(mixed) * u64::from(places)) >> 32) as u16
     }
 }
 
@@ -363,6 +381,11 @@ mod tests {
         let used: HashSet<_> =
             (0..10_000).map(|n| hasher.hash(&format!("user{n}")).partition(256)).collect();
         assert_eq!(used.len(), 256);
+        let mut places = [0; 64];
+        for n in 0..6400 {
+            places[usize::from(hasher.hash(&format!("user{n}")).spread(64))] += 1;
+        }
+        assert!(places.iter().all(|users| (50..200).contains(users)), "{places:?}");
     }
 
     #[test]

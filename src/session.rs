@@ -8,7 +8,7 @@ mod claim;
 mod flow;
 mod keepalive;
 pub mod state;
-mod wire;
+pub mod wire;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

@@ -14,9 +14,6 @@ use bytes::Bytes;
 
 use crate::{ids::MessageId, protocol::close::Close};
 
-/// A drained queue that kept more room than this gives it back.
-const KEEP_CAPACITY: usize = 16;
-
 /// While a connection leaves, its outbox takes up to this many times its bound, so that what
 /// arrives during the last round trip to the store is not lost either.
 const LEAVING_FACTOR: usize = 2;
@@ -102,11 +99,6 @@ impl Outbox {
         self.lock().order_once(close);
     }
 
-    /// The order to close, if one was given.
-    pub fn ordered(&self) -> Option<Close> {
-        self.lock().order
-    }
-
     /// Whether its session lets the connection go.
     pub fn is_leaving(&self) -> bool {
         self.lock().leaving
@@ -117,30 +109,22 @@ impl Outbox {
         self.lock().bytes
     }
 
-    /// Moves what is waiting into `into`. Only what is taken leaves the bound: take no more before
-    /// the last is written.
-    pub fn take(&self, into: &mut VecDeque<Delivery>) {
-        let mut inner = self.lock();
-        if inner.queue.is_empty() {
-            return;
-        }
-        if into.is_empty() {
-            std::mem::swap(into, &mut inner.queue);
-        } else {
-            into.append(&mut inner.queue);
-        }
-        inner.bytes = 0;
-        if inner.queue.capacity() > KEEP_CAPACITY {
-            inner.queue = VecDeque::new();
-        }
-    }
-
-    /// Arranges that `session` is woken by the next message, and by an order to close.
-    pub fn watch(&self, session: &Waker) {
+    /// What a session looks at in each of its turns, under one lock: arranges that it is woken by
+    /// the next message and by an order to close, moves what is waiting into `into` if that is
+    /// empty, and answers the order, if one was given.
+    ///
+    /// Only what is taken leaves the bound: `into` must be empty only once the last is written.
+    pub fn attend(&self, session: &Waker, into: &mut VecDeque<Delivery>) -> Option<Close> {
         let mut inner = self.lock();
         if !inner.session.as_ref().is_some_and(|known| known.will_wake(session)) {
             inner.session = Some(session.clone());
         }
+        if into.is_empty() && !inner.queue.is_empty() {
+            // The queue's room goes with it: an idle connection keeps none.
+            std::mem::swap(into, &mut inner.queue);
+            inner.bytes = 0;
+        }
+        inner.order
     }
 
     /// From now on the connection is leaving; answers what nobody will write any more.
@@ -183,12 +167,32 @@ mod tests {
         Delivery::unnamed(Bytes::from_static(text.as_bytes()))
     }
 
+    fn ordered(outbox: &Outbox) -> Option<Close> {
+        outbox.attend(Waker::noop(), &mut VecDeque::new())
+    }
+
+    #[test]
+    fn a_session_takes_all_that_waits_and_no_more_before_that_is_written() {
+        let (outbox, mut taken) = (Outbox::new(4), VecDeque::new());
+        outbox.push(text("1"));
+        outbox.push(text("2"));
+        assert_eq!(outbox.attend(Waker::noop(), &mut taken), None);
+        assert_eq!(outbox.push(text("3456")), Pushed::Queued, "what is taken has left the bound");
+        assert_eq!(outbox.push(text("7")), Pushed::Full);
+        taken.pop_front();
+        outbox.attend(Waker::noop(), &mut taken);
+        assert_eq!(taken.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), ["2"]);
+        taken.clear();
+        outbox.attend(Waker::noop(), &mut taken);
+        assert_eq!(taken.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), ["3456", "7"]);
+    }
+
     #[test]
     fn the_first_message_fits_whatever_its_size() {
         let outbox = Outbox::new(3);
         assert_eq!(outbox.push(text("four")), Pushed::Queued);
         assert_eq!(outbox.push(text("x")), Pushed::Full);
-        assert_eq!(outbox.ordered(), Some(Close::TryAgainLater));
+        assert_eq!(ordered(&outbox), Some(Close::TryAgainLater));
         assert_eq!(outbox.push(text("y")), Pushed::Leaving);
     }
 
@@ -208,6 +212,6 @@ mod tests {
         let outbox = Outbox::new(4);
         outbox.order(Close::Displaced);
         outbox.order(Close::GoingAway);
-        assert_eq!(outbox.ordered(), Some(Close::Displaced));
+        assert_eq!(ordered(&outbox), Some(Close::Displaced));
     }
 }

@@ -18,6 +18,8 @@
 //! | `K` | user numbers | close these connections of theirs |
 //! | `P` | nonce | a probe of one's own inbox |
 
+use std::io::Write;
+
 use bytes::Bytes;
 
 use crate::ids::{Epoch, MessageId, UserHash};
@@ -79,7 +81,7 @@ impl Letter {
         let epochs = (Epoch::LEN + 1) * self.epochs.len();
         let head = UserHash::LEN + MessageId::LEN + Epoch::LEN + 4 + epochs.saturating_sub(1);
         out.push(kind);
-        out.extend_from_slice((head + self.payload.len()).to_string().as_bytes());
+        length(head + self.payload.len(), out);
         for (separator, part) in
             [(b':', self.user.as_str()), (b' ', self.mid.as_str()), (b' ', self.from.as_str())]
         {
@@ -211,9 +213,14 @@ impl Iterator for Envelopes {
     }
 }
 
+fn length(bytes: usize, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{bytes}");
+}
+
 fn plain(kind: u8, body: &str, out: &mut Vec<u8>) {
     out.push(kind);
-    out.extend_from_slice(body.len().to_string().as_bytes());
+    length(body.len(), out);
     out.push(b':');
     out.extend_from_slice(body.as_bytes());
 }

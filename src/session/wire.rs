@@ -35,6 +35,9 @@ use crate::{
 /// Written out at once when this much has gathered; also what a session keeps after a burst.
 const WRITE_BUFFER: usize = 8 * 1024;
 
+/// What Python makes of one byte of JSON is six at most: U+007F becomes `\u007f`.
+const GROWTH: usize = 6;
+
 /// How long a close frame may take to leave, and then the peer's to come back.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -79,10 +82,10 @@ pub enum Event {
 pub struct Wire<T> {
     socket: WebSocketStream<T>,
     waiting: VecDeque<Delivery>,
+    /// So many of `waiting` are in the write buffer: nobody knows yet whether they left.
+    fed: usize,
     /// For this client alone, and for this connection: it is never handed on.
     reply: Option<String>,
-    /// Fed into the write buffer since it was last empty: nobody knows yet whether it left.
-    unflushed: Vec<Delivery>,
     needs_flush: bool,
 }
 
@@ -92,7 +95,8 @@ impl<T: Transport> Wire<T> {
         let mut settings = WebSocketConfig::default();
         settings.read_buffer_size = config.read_buffer;
         settings.write_buffer_size = WRITE_BUFFER;
-        settings.max_write_buffer_size = WRITE_BUFFER + config.max_message * 4;
+        // A message must fit behind what is not written out yet, or its receiver would be cut.
+        settings.max_write_buffer_size = 2 * WRITE_BUFFER + config.max_message * GROWTH;
         settings.max_message_size = Some(config.max_message);
         settings.max_frame_size = Some(config.max_frame);
         let socket = if read_ahead.is_empty() {
@@ -101,8 +105,7 @@ impl<T: Transport> Wire<T> {
             let part = read_ahead.to_vec();
             WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
         };
-        let (waiting, unflushed) = (VecDeque::new(), Vec::new());
-        Self { socket, waiting, reply: None, unflushed, needs_flush: false }
+        Self { socket, waiting: VecDeque::new(), fed: 0, reply: None, needs_flush: false }
     }
 
     /// Puts messages in front of all others.
@@ -134,7 +137,7 @@ impl<T: Transport> Wire<T> {
         let frame = CloseFrame { code: close.code().into(), reason: close.reason().into() };
         if let Ok(Ok(())) = timeout(CLOSE_WAIT, self.socket.close(Some(frame))).await {
             // The frame went out, and so did all that was fed before it.
-            self.unflushed.clear();
+            self.forget_fed();
             let _ = timeout(CLOSE_WAIT, self.drain()).await;
         }
     }
@@ -146,9 +149,8 @@ impl<T: Transport> Wire<T> {
 
     /// What nobody can say has reached the client, oldest first.
     pub fn unwritten(&mut self) -> Vec<Delivery> {
-        let mut unwritten = std::mem::take(&mut self.unflushed);
-        unwritten.extend(std::mem::take(&mut self.waiting));
-        unwritten
+        self.fed = 0;
+        std::mem::take(&mut self.waiting).into()
     }
 
     fn poll_event(
@@ -157,17 +159,14 @@ impl<T: Transport> Wire<T> {
         reading: bool,
         context: &mut Context<'_>,
     ) -> Poll<Event> {
-        outbox.watch(context.waker());
         // The bound is the outbox's: nothing is taken from it before the last has left.
-        if self.waiting.is_empty() && self.unflushed.is_empty() {
-            outbox.take(&mut self.waiting);
-        }
+        let order = outbox.attend(context.waker(), &mut self.waiting);
         let wrote = match self.poll_write(context) {
             Poll::Ready(Ok(wrote)) => wrote,
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Lost),
             Poll::Pending => false,
         };
-        if let Some(close) = outbox.ordered() {
+        if let Some(close) = order {
             return Poll::Ready(Event::Ordered(close));
         }
         if wrote {
@@ -179,12 +178,14 @@ impl<T: Transport> Wire<T> {
     /// Feeds all that waits, then flushes; whether anything was written.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         let mut socket = Pin::new(&mut self.socket);
-        while !self.waiting.is_empty() {
+        while let Some(delivery) = self.waiting.get(self.fed) {
             ready!(socket.as_mut().poll_ready(context))?;
-            let Some(delivery) = self.waiting.pop_front() else { break };
             // Whatever the fleet delivers was printed by it; garbage in Redis is no frame.
-            let Ok(text) = Utf8Bytes::try_from(delivery.text.clone()) else { continue };
-            self.unflushed.push(delivery);
+            let Ok(text) = Utf8Bytes::try_from(delivery.text.clone()) else {
+                self.waiting.remove(self.fed);
+                continue;
+            };
+            self.fed += 1;
             self.needs_flush = true;
             socket.as_mut().start_send(Message::Text(text))?;
         }
@@ -200,11 +201,15 @@ impl<T: Transport> Wire<T> {
         }
         ready!(socket.poll_flush(context))?;
         self.needs_flush = false;
-        let wrote = !self.unflushed.is_empty();
-        // Capacity is given back: an idle connection keeps nothing of a burst.
-        self.unflushed = Vec::new();
-        self.waiting.shrink_to(0);
+        let wrote = self.fed > 0;
+        self.forget_fed();
         Poll::Ready(Ok(wrote))
+    }
+
+    /// What was fed has left. Capacity is given back: an idle connection keeps nothing of a burst.
+    fn forget_fed(&mut self) {
+        self.waiting.drain(..std::mem::take(&mut self.fed));
+        self.waiting.shrink_to(0);
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
@@ -297,9 +302,6 @@ mod tests {
             }
         }
         assert!(asked < 1000, "all of {asked} questions were read");
-        assert!(
-            wire.waiting.is_empty() && wire.unflushed.is_empty(),
-            "replies are never handed on"
-        );
+        assert!(wire.waiting.is_empty(), "replies are never handed on");
     }
 }
