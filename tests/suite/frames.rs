@@ -1,6 +1,8 @@
 //! Frames and sockets that behave badly: each ends as RFC 6455 and the contract say, and nobody
 //! else notices.
 
+mod closing;
+mod floods;
 mod slow;
 mod time;
 
@@ -44,10 +46,18 @@ async fn frames_against_the_protocol_are_closed_with_1002() {
         ("a reserved control opcode", masked(FIN | 11, b"")),
         ("a continuation of nothing", masked(FIN | CONTINUATION, b"{}")),
         ("a message within a message", twice(TEXT, FIN | TEXT)),
+        ("the last reserved data opcode", masked(FIN | 7, b"")),
+        ("the last reserved control opcode", masked(FIN | 15, b"")),
+        ("all reserved bits on a ping", masked(FIN | 0x70 | PING, b"")),
+        ("a reserved bit on a continuation", twice(TEXT, FIN | 0x40 | CONTINUATION)),
+        ("an open continuation of nothing", masked(CONTINUATION, b"")),
+        ("an unmasked continuation", [masked(TEXT, b"{"), unmasked(FIN, b"}")].concat()),
+        ("a binary message within a text", twice(TEXT, FIN | BINARY)),
         ("a fragmented ping", masked(PING, b"")),
+        ("a fragmented pong", masked(PONG, b"")),
         ("a ping of 126 bytes", masked(FIN | PING, &[b'x'; 126])),
-        ("a close of one byte", masked(FIN | CLOSE, &[3])),
-        ("a close with a code nobody may send", masked(FIN | CLOSE, &1005u16.to_be_bytes())),
+        ("a pong of 126 bytes", masked(FIN | PONG, &[b'x'; 126])),
+        ("a ping as long as a frame may be", masked(FIN | PING, &[b'x'; MAX_FRAME])),
     ] {
         assert_closed(&instance, what, &bytes, 1002).await;
     }
@@ -56,12 +66,23 @@ async fn frames_against_the_protocol_are_closed_with_1002() {
 #[tokio::test]
 async fn text_that_is_not_utf_8_is_closed_with_1007() {
     let instance = Instance::start("");
+    let parts = |parts: [&[u8]; 3]| {
+        let [first, second, third] = parts;
+        [masked(TEXT, first), masked(CONTINUATION, second), masked(FIN | CONTINUATION, third)]
+            .concat()
+    };
     let split = [masked(TEXT, b"\"\xe2\x82"), masked(FIN | CONTINUATION, b"\"")].concat();
+    let halves = parts([b"\"\xc3", b"", b"\xe2\""]);
+    let middle = parts([b"\"a", b"\xff", b"b\""]);
     for (what, bytes) in [
         ("a lone byte", masked(FIN | TEXT, b"\"\xff\"")),
         ("a surrogate", masked(FIN | TEXT, b"\"\xed\xa0\x80\"")),
         ("a character cut short by the end", masked(FIN | TEXT, b"\"\xe2\x82")),
         ("a character cut short by a fragment", split),
+        ("a character that is no code point", masked(FIN | TEXT, b"\"\xf4\x90\x80\x80\"")),
+        ("an overlong character", masked(FIN | TEXT, b"\"\xc0\xaf\"")),
+        ("its first half in one part, another's second half in the next", halves),
+        ("bad text in the middle of three parts", middle),
     ] {
         assert_closed(&instance, what, &bytes, 1007).await;
     }
@@ -73,6 +94,8 @@ async fn binary_messages_are_closed_with_1003() {
     for payload in [&b""[..], b"{\"action\":\"send\"}", &[0; 1000]] {
         let bytes = masked(FIN | BINARY, payload);
         assert_closed(&instance, "binary", &bytes, 1003).await;
+        let bytes = [masked(BINARY, payload), masked(FIN | CONTINUATION, b"")].concat();
+        assert_closed(&instance, "binary in two parts", &bytes, 1003).await;
     }
 }
 
@@ -124,19 +147,6 @@ async fn a_fragmented_message_is_delivered_whole_with_pings_answered_in_between(
     client.frame(CONTINUATION, b"").await;
     client.frame(FIN | CONTINUATION, b"\xac\"}").await;
     client.expect("\"\\u20ac\"").await;
-}
-
-#[tokio::test]
-async fn a_close_is_answered_in_kind_and_the_socket_ends() {
-    let instance = Instance::start("");
-    for (payload, echo) in
-        [(&b""[..], 1005), (b"\x03\xe8", 1000), (b"\x03\xe9bye", 1001), (b"\x0f\xa0our own", 4000)]
-    {
-        let mut client = Raw::connect(instance.app(), "Sunil").await;
-        client.frame(FIN | CLOSE, payload).await;
-        assert_eq!(client.expect_close().await.0, echo);
-        client.expect_end().await;
-    }
 }
 
 #[tokio::test]
