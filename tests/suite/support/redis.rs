@@ -3,7 +3,9 @@
 pub mod cluster;
 
 use std::{
+    fs::{self, File},
     net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -105,11 +107,14 @@ impl RedisServer {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    /// Commands it has processed since it started, scripts' inner ones not counted.
-    pub fn commands(&self) -> u64 {
-        let stats = self.ask(&["INFO", "stats"]);
-        let line = stats.lines().find_map(|l| l.strip_prefix("total_commands_processed:"));
-        line.and_then(|count| count.trim().parse().ok()).expect("a count of commands")
+    /// Writes every command down that clients give from now on.
+    pub fn monitor(&self) -> Monitor {
+        let path = self.dir.path().join("monitor");
+        let file = File::create(&path).expect("a file for what is heard");
+        let process = self.cli().arg("MONITOR").stdout(file).spawn().expect("redis-cli runs");
+        let monitor = Monitor { process, path };
+        monitor.wait_for("OK");
+        monitor
     }
 
     fn launch(mut self) -> Self {
@@ -172,6 +177,42 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A client of Redis that hears what all others say.
+pub struct Monitor {
+    process: Child,
+    path: PathBuf,
+}
+
+impl Monitor {
+    /// All that was said to `server`, the inside of scripts left out.
+    pub fn stop(self, server: &RedisServer) -> Vec<String> {
+        const END: &str = "the end of what is monitored";
+        server.ask(&["ECHO", END]);
+        let heard = self.wait_for(END);
+        let from_clients = |line: &&str| !line.contains(" lua] ") && !line.contains(END);
+        heard.lines().skip(1).filter(from_clients).map(str::to_owned).collect()
+    }
+
+    fn wait_for(&self, words: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let heard = fs::read_to_string(&self.path).expect("what was heard");
+            if heard.contains(words) {
+                return heard;
+            }
+            assert!(start.elapsed() < PATIENCE, "MONITOR does not hear {words:?}:\n{heard}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
