@@ -19,6 +19,7 @@ mod demo;
 mod dismissal;
 mod failure;
 mod frames;
+mod fuzz;
 mod handover;
 mod handshake;
 mod health;
