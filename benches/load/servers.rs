@@ -101,7 +101,8 @@ impl Servers {
             "[instance]\nworkers = {workers}\nstate_dir = \"{path}\"\nruntime_dir = \"{path}\"\n\
              [listen]\napp = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [auth]\nmodes = [\"header\"]\n[users]\nfile = \"{path}/users.csv\"\n\
-             [telemetry]\nlog = \"text\"\nlevel = \"info\"\n{more}"
+             [telemetry]\nlog = \"text\"\nlevel = \"info\"\n[limits]\n{}{more}",
+            unlimited(binary)
         );
         let file = dir.path().join("wsfleetd.toml");
         fs::write(&file, config).expect("wsfleetd.toml");
@@ -128,6 +129,15 @@ impl Drop for Servers {
             let _ = process.wait();
         }
     }
+}
+
+/// Rates that a bench exceeds, switched off; as far as this build knows them.
+fn unlimited(binary: &Path) -> String {
+    let keys = Command::new(binary).args(["check-config", "--print"]).output();
+    let keys = String::from_utf8_lossy(&keys.expect("the daemon runs").stdout).into_owned();
+    let known = ["accept_rate", "message_rate"].into_iter();
+    let known = known.filter(|key| keys.contains(&format!("limits.{key} = ")));
+    known.map(|key| format!("{key} = 0\n")).collect()
 }
 
 /// The port, from the line that says ready; the rest of the log is shown.

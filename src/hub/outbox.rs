@@ -99,6 +99,11 @@ impl Outbox {
         self.lock().order_once(close);
     }
 
+    /// The order to close, if one was given.
+    pub fn ordered(&self) -> Option<Close> {
+        self.lock().order
+    }
+
     /// Whether its session lets the connection go.
     pub fn is_leaving(&self) -> bool {
         self.lock().leaving
@@ -167,10 +172,6 @@ mod tests {
         Delivery::unnamed(Bytes::from_static(text.as_bytes()))
     }
 
-    fn ordered(outbox: &Outbox) -> Option<Close> {
-        outbox.attend(Waker::noop(), &mut VecDeque::new())
-    }
-
     #[test]
     fn a_session_takes_all_that_waits_and_no_more_before_that_is_written() {
         let (outbox, mut taken) = (Outbox::new(4), VecDeque::new());
@@ -183,7 +184,8 @@ mod tests {
         outbox.attend(Waker::noop(), &mut taken);
         assert_eq!(taken.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), ["2"]);
         taken.clear();
-        outbox.attend(Waker::noop(), &mut taken);
+        let order = outbox.attend(Waker::noop(), &mut taken);
+        assert_eq!(order, Some(Close::TryAgainLater));
         assert_eq!(taken.iter().map(|d| d.text.clone()).collect::<Vec<_>>(), ["3456", "7"]);
     }
 
@@ -192,7 +194,7 @@ mod tests {
         let outbox = Outbox::new(3);
         assert_eq!(outbox.push(text("four")), Pushed::Queued);
         assert_eq!(outbox.push(text("x")), Pushed::Full);
-        assert_eq!(ordered(&outbox), Some(Close::TryAgainLater));
+        assert_eq!(outbox.ordered(), Some(Close::TryAgainLater));
         assert_eq!(outbox.push(text("y")), Pushed::Leaving);
     }
 
@@ -212,6 +214,6 @@ mod tests {
         let outbox = Outbox::new(4);
         outbox.order(Close::Displaced);
         outbox.order(Close::GoingAway);
-        assert_eq!(ordered(&outbox), Some(Close::Displaced));
+        assert_eq!(outbox.ordered(), Some(Close::Displaced));
     }
 }
