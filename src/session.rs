@@ -240,3 +240,123 @@ async fn finish(slow: &mut Option<Slow>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio_tungstenite::{
+        WebSocketStream,
+        tungstenite::{Message, protocol::Role},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        clock,
+        config::{self, settings::Settings},
+        hub::{About, Connection, Hub},
+        ids::{CurrentEpoch, IdSource, Origin, UserHasher, UserId},
+        lifecycle::Tasks,
+        limit::{Rate, Reporter},
+        router,
+        store::{HoldPolicy, SharedStore, View, memory::MemoryStore},
+    };
+
+    /// What an operator asks for in one line.
+    fn api_gateway() -> Settings {
+        let asked = [("WSFLEETD__COMPAT__MODE", "api-gateway")];
+        config::load(None, asked).expect("it is all right").settings
+    }
+
+    fn config(settings: &Settings) -> Arc<Config> {
+        let websocket = &settings.websocket;
+        let reporter = Reporter::new(Tasks::new(), CancellationToken::new());
+        let keepalive = KeepaliveConfig {
+            ping_interval: websocket.ping_interval,
+            idle_timeout: websocket.idle_timeout,
+            max_lifetime: websocket.max_lifetime,
+        };
+        Arc::new(Config {
+            wire: WireConfig { max_message: 4096, max_frame: 4096, read_buffer: 1024 },
+            keepalive: keepalive.into(),
+            flow: FlowConfig::new(Arc::new(Rate::new(0, 1)), reporter.limit("limits.test")),
+            slow: reporter.limit("limits.test"),
+        })
+    }
+
+    fn registrar() -> (Router, Registrar) {
+        let policy = HoldPolicy { window: None, ttl: Duration::MAX, entries: 1, bytes: 1 };
+        let store: SharedStore = Arc::new(MemoryStore::new(policy));
+        let (view, epoch) = (View::default(), CurrentEpoch::default());
+        let config = router::Config { hold: false, max_stored_message: 1 };
+        let (hub, hasher) = (Hub::default(), UserHasher::new(b"test"));
+        let router =
+            Router::new(config, hub, store.clone(), view.clone(), None, hasher, epoch.clone());
+        let config = ClaimConfig {
+            connections_per_user: 1,
+            max_stored_message: 1,
+            revocation: Duration::ZERO,
+        };
+        let tasks = Tasks::new();
+        (router.clone(), Registrar::new(config, store, router, view, epoch, tasks))
+    }
+
+    /// A session that runs by itself, and its client.
+    async fn open(config: Arc<Config>) -> WebSocketStream<DuplexStream> {
+        let (router, registrar) = registrar();
+        let (number, id) = IdSource::new(Origin::random()).issue();
+        let user = UserId::parse("Sunil").expect("a name");
+        let hash = router.hasher().hash(user.as_str());
+        let about = About { user, client: Ipv4Addr::LOCALHOST.into(), connected: clock::now() };
+        let connection = Arc::new(Connection::new(id, number, hash, about, 4096));
+        let claimed = registrar.claim(connection).await.expect("a place");
+        let (ours, theirs) = duplex(4096);
+        Tasks::new().spawn("session", async move {
+            Session::new(config, router, claimed, ours, Bytes::new()).await.run().await;
+        });
+        WebSocketStream::from_raw_socket(theirs, Role::Client, None).await
+    }
+
+    /// Answers pings, and says something every `pause`; how it is told to go, and after how long.
+    async fn sent_away(
+        client: &mut WebSocketStream<DuplexStream>,
+        pause: Duration,
+    ) -> (u16, String, Duration) {
+        let start = Instant::now();
+        loop {
+            match tokio::time::timeout(pause, client.next()).await {
+                Ok(Some(Ok(Message::Close(Some(frame))))) => {
+                    return (frame.code.into(), frame.reason.to_string(), start.elapsed());
+                }
+                Ok(Some(Ok(_))) => client.flush().await.expect("the pong leaves"),
+                Ok(other) => panic!("it ended without a goodbye: {other:?}"),
+                Err(_) => client.send(Message::text("?")).await.expect("it is open"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_api_gateway_it_sends_the_idle_away_after_ten_minutes_though_they_answer_pings() {
+        let mut client = open(config(&api_gateway())).await;
+        let (code, reason, after) = sent_away(&mut client, Duration::MAX).await;
+        assert_eq!((code, reason.as_str(), after.as_secs()), (1001, "Going away", 600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_api_gateway_it_sends_the_busy_away_within_two_hours_not_all_at_once() {
+        let mut ends = Vec::new();
+        for _ in 0..8 {
+            let mut client = open(config(&api_gateway())).await;
+            // Less than the time between two pings, or there would be no pause.
+            let (code, reason, after) = sent_away(&mut client, Duration::from_secs(10)).await;
+            assert_eq!((code, reason.as_str()), (1001, "Going away"));
+            assert!((6480..=7200).contains(&after.as_secs()), "{after:?}");
+            ends.push(after.as_secs());
+        }
+        ends.dedup();
+        assert!(ends.len() > 4, "they end together: {ends:?}");
+    }
+}

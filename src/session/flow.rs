@@ -58,3 +58,38 @@ impl Flow {
         Some(config.answers.wait(&self.answers, now)).filter(|wait| !wait.is_zero())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{lifecycle::Tasks, limit::Reporter};
+
+    fn config(per_second: u32, burst: u32) -> Config {
+        let reporter = Reporter::new(Tasks::new(), CancellationToken::new());
+        let messages = Arc::new(Rate::new(per_second, burst));
+        Config::new(messages, reporter.limit("limits.test"))
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_again_and_again_is_read_from_no_faster_than_it_is_answered() {
+        let (config, mut flow) = (config(1, 1), Flow::default());
+        let mut now = Instant::now();
+        assert!(flow.admits(&config, now));
+        for _ in 0..ANSWERS.1 - 1 {
+            assert!(!flow.admits(&config, now));
+            assert_eq!(flow.answered(&config, now), None, "a few at once are read");
+        }
+        for _ in 0..3 {
+            let pause = flow.answered(&config, now).expect("a pause");
+            assert_eq!(pause, Duration::from_secs(1) / ANSWERS.0);
+            now += pause;
+        }
+    }
+
+    #[test]
+    fn a_connection_pays_two_numbers_for_it() {
+        assert_eq!(size_of::<Flow>(), 16);
+    }
+}

@@ -1,15 +1,17 @@
 //! The table of refusals, row by row and in its order.
 
+use std::time::{Duration, Instant};
+
 use wsfleetd::{config::settings::Users, users};
 
 use super::{SUNIL, assert_refused, assert_retry_after, faces};
 use crate::{
     support::{
         client::Client,
-        fleet::{PATIENCE, eventually},
+        fleet::{PATIENCE, TestFleet, eventually},
         instance::Instance,
         postgres::Postgres,
-        raw::{ask, ask_with, handshake},
+        raw::{Raw, ask, ask_with, handshake},
     },
     users::{migrated, new_user},
 };
@@ -144,6 +146,40 @@ async fn without_the_directory_only_those_it_has_named_are_let_in() {
         ask(instance.app(), "/Dev", &[("username", "Sid")]).await.status == 101
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_kept_waiting_is_refused_in_its_time_and_leaves_nothing() {
+    let more = "command_timeout = \"10s\"\n[websocket]\nhandshake_timeout = \"1s\"\n";
+    let fleet = TestFleet::with_settings(1, more).await;
+    fleet.redis.freeze();
+    for face in faces(&fleet[0]) {
+        let start = Instant::now();
+        let mut client = Raw::open(face).await;
+        // What the client itself takes of its time is not given back.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.write(handshake("/Dev", &[SUNIL]).as_bytes()).await;
+        let answer = client.answer().await;
+        assert_refused(&answer, 503, "Service Unavailable");
+        assert_retry_after(&answer);
+        let bounds = Duration::from_millis(900)..Duration::from_millis(3000);
+        assert!(bounds.contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+    fleet.redis.thaw();
+    eventually("nothing is left", PATIENCE, async || fleet.entries() == 0).await;
+    fleet[0].connect("Sunil").await.close().await;
+}
+
+#[tokio::test]
+async fn a_handshake_on_a_connection_that_was_used_before_has_a_time_of_its_own() {
+    let instance = Instance::start("[websocket]\nhandshake_timeout = \"1s\"\n");
+    let mut proxy = Raw::open(instance.app()).await;
+    proxy.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(proxy.answer().await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut sunil = proxy.upgraded("Sunil").await;
+    sunil.say(r#"{"action":"send","to":"Sunil","message":1}"#).await;
+    sunil.expect("1").await;
 }
 
 #[test]
