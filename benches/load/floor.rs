@@ -80,6 +80,10 @@ fn upgrade(
 
 async fn begin(on_upgrade: OnUpgrade, user: String, hub: Hub, relay: Option<Relay>) {
     let Ok(upgraded) = on_upgrade.await else { return };
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("a TCP stream");
-    connection::run(parts.io.into_inner(), user, hub, relay).await;
+    // Only the stream: hyper's read buffer must not live as long as the connection.
+    let stream = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => parts.io.into_inner(),
+        Err(_) => return,
+    };
+    connection::run(stream, user, hub, relay).await;
 }

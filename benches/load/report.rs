@@ -39,7 +39,8 @@ impl fmt::Display for Row {
             let shown = format!("{} ({:.2})", shown(median(of_subject.clone())), median(ratios));
             write!(f, "{shown:>18}")?;
         }
-        let parts: Vec<_> = self.subjects.iter().map(|rounds| parts(rounds)).collect();
+        let parts = self.subjects.iter().map(|rounds| parts(rounds));
+        let parts: Vec<_> = parts.filter(|parts| !parts.is_empty()).collect();
         write!(f, "   {}", parts.join(" | "))
     }
 }

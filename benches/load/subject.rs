@@ -41,9 +41,9 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Daemon { name, workers: 0, .. } => f.write_str(name),
-            Self::Daemon { name, workers, .. } => write!(f, "{name}:{workers}"),
-            Self::Floor => f.write_str("floor"),
+            Self::Daemon { name, workers: 0, .. } => f.pad(name),
+            Self::Daemon { name, workers, .. } => f.pad(&format!("{name}:{workers}")),
+            Self::Floor => f.pad("floor"),
         }
     }
 }
