@@ -13,6 +13,9 @@ use crate::support::{
 /// Messages each way, where many are wanted.
 const MANY: usize = 10_000;
 
+/// Nobody types that fast; on an idle machine these clients do.
+const ANY_RATE: &str = "[limits]\nmessage_rate = 0\n";
+
 #[tokio::test]
 async fn two_users_on_two_instances_talk_both_ways() {
     let fleet = TestFleet::start(2).await;
@@ -29,19 +32,19 @@ async fn two_users_on_two_instances_talk_both_ways() {
 
 #[tokio::test]
 async fn ten_thousand_messages_each_way_arrive_once_and_in_order_across_instances() {
-    let fleet = TestFleet::start(2).await;
+    let fleet = TestFleet::with_settings(2, ANY_RATE).await;
     talk(fleet.connect(0, "Sunil").await, fleet.connect(1, "Sid").await).await;
 }
 
 #[tokio::test]
 async fn ten_thousand_messages_each_way_arrive_once_and_in_order_on_an_instance_alone() {
-    let alone = Instance::start("");
+    let alone = Instance::start(ANY_RATE);
     talk(alone.connect("Sunil").await, alone.connect("Sid").await).await;
 }
 
 #[tokio::test]
 async fn who_talks_on_one_instance_of_a_fleet_costs_redis_nothing() {
-    let fleet = TestFleet::start(1).await;
+    let fleet = TestFleet::with_settings(1, ANY_RATE).await;
     let (sunil, sid) = (fleet.connect(0, "Sunil").await, fleet.connect(0, "Sid").await);
     let mut elon = fleet.connect(0, "Elon").await;
     // The script that looks for who is not here is known to Redis from now on.
