@@ -12,6 +12,8 @@ pub mod forms;
 pub mod given;
 pub mod keys;
 pub mod layers;
+#[cfg(test)]
+mod manual;
 pub mod mistakes;
 pub mod names;
 pub mod origin;

@@ -28,7 +28,7 @@ use crate::{
     hub::Hub,
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
     limit::Places,
-    listener::{BindError, Listener},
+    listener::{BindError, Listener, tls::Tls},
     protocol::close::Close,
     telemetry::{Levels, events},
     users::{self, Directory},
@@ -204,7 +204,9 @@ impl Listeners {
             let within = settings.websocket.handshake_timeout;
             let (upgrader, health) = (parts.upgrader.clone(), parts.health.clone());
             let proxies = settings.listen.trusted_proxies.as_slice().into();
-            let service = Service::new(face, upgrader, health, page, proxies, within);
+            // The operator's own listener is private, and whoever scrapes it speaks plain HTTP.
+            let tls = if face == Face::Admin { Tls::default() } else { parts.tls.clone() };
+            let service = Service::new(face, tls, upgrader, health, page, proxies, within);
             let ending = stop.clone();
             let serve = move |stream, peer, permit| {
                 service.clone().serve(stream, peer, permit, ending.clone())
@@ -227,6 +229,7 @@ fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: 
         parts.upgrader.max_connections()
     );
     notify::ready(&format!("serving app on {app} and api on {api}"));
+    parts.tasks.spawn("certificate", parts.tls.clone().watch(parts.background.clone()));
     let hub = parts.hub.clone();
     let stop = parts.background.clone();
     parts.tasks.spawn("status", async move {

@@ -20,13 +20,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 pub use self::health::{Check, Health};
 use crate::{
-    listener::Permit,
+    listener::{Permit, tls::Tls},
+    session::Socket,
     upgrade::{Arrival, Peer, Upgrader},
     web::Page,
 };
@@ -57,6 +59,7 @@ pub enum Face {
 #[derive(Clone)]
 pub struct Service {
     face: Face,
+    tls: Tls,
     upgrader: Upgrader,
     health: Health,
     page: Option<Arc<Page>>,
@@ -68,13 +71,14 @@ impl Service {
     /// `handshake_timeout` is `websocket.handshake_timeout`.
     pub fn new(
         face: Face,
+        tls: Tls,
         upgrader: Upgrader,
         health: Health,
         page: Option<Arc<Page>>,
         trusted_proxies: Arc<[IpNet]>,
         handshake_timeout: Duration,
     ) -> Self {
-        Self { face, upgrader, health, page, trusted_proxies, handshake_timeout }
+        Self { face, tls, upgrader, health, page, trusted_proxies, handshake_timeout }
     }
 
     /// Serves one connection until it ends or becomes a WebSocket. After `stop` it answers what it
@@ -87,7 +91,13 @@ impl Service {
         stop: CancellationToken,
     ) {
         let (within, is_first) = (self.handshake_timeout, Arc::new(AtomicBool::new(true)));
+        // TLS' own handshake counts: whoever stalls in it holds a socket just the same.
         let first_deadline = Instant::now() + within;
+        let established = tokio::select! {
+            established = self.establish(stream, peer, first_deadline) => established,
+            () = stop.cancelled() => None,
+        };
+        let Some(stream) = established else { return };
         let (socket, still_first) = (permit.clone(), is_first.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             // The first handshake is timed from the accept, a later one from its own beginning.
@@ -106,12 +116,13 @@ impl Service {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
+        let mut look = first_deadline;
         loop {
             tokio::select! {
                 // An error here is a client that left or spoke no HTTP: hyper has answered it.
                 _ = connection.as_mut() => return,
                 () = stop.cancelled() => {}
-                () = sleep(within) => {}
+                () = sleep_until(look) => look += within,
             }
             if is_first.load(Ordering::Relaxed) {
                 return;
@@ -123,6 +134,26 @@ impl Service {
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(within, connection).await;
+    }
+
+    /// `None`: there was no agreement on TLS, or not in time. rustls has told the client why.
+    async fn establish(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> Option<Socket> {
+        match timeout_at(deadline, self.tls.accept(stream)).await {
+            Ok(Ok(socket)) => Some(socket),
+            Ok(Err(error)) => {
+                debug!(peer.ip = %peer.ip(), "no TLS with {peer}: {error}");
+                None
+            }
+            Err(_) => {
+                debug!(peer.ip = %peer.ip(), "no TLS with {peer} in time");
+                None
+            }
+        }
     }
 
     async fn route(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {

@@ -4,6 +4,8 @@
 //! instead of accepting what it cannot serve. An error of one connection is nothing; one of the
 //! whole process (no descriptors, no memory) is waited out.
 
+pub mod tls;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustix::io::Errno;

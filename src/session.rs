@@ -7,6 +7,7 @@
 mod claim;
 mod flow;
 mod keepalive;
+mod socket;
 pub mod state;
 pub mod wire;
 
@@ -20,6 +21,7 @@ pub use self::{
     claim::{Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
     flow::Config as FlowConfig,
     keepalive::Config as KeepaliveConfig,
+    socket::Socket,
     wire::{Config as WireConfig, Transport},
 };
 use self::{

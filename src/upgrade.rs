@@ -24,10 +24,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
@@ -45,7 +42,7 @@ use crate::{
     limit::{Place, Rate, Reached, Reporter, Subject},
     protocol::classic::error_frame,
     router::Router,
-    session::{self, Claimed, NotClaimed, Registrar, Session},
+    session::{self, Claimed, NotClaimed, Registrar, Session, Socket},
     users::Directory,
 };
 
@@ -286,11 +283,11 @@ async fn begin(
     router: Router,
     admitted: Admitted,
     on_upgrade: OnUpgrade,
-) -> Option<(Session<TcpStream>, Place)> {
+) -> Option<(Session<Socket>, Place)> {
     let Admitted { claimed, seat } = admitted;
     let upgraded = timeout(SWITCH_WAIT, on_upgrade).await.ok()?.ok()?;
-    // The plain stream, not hyper's wrapper: its buffers end with the handshake.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    // The socket itself, not hyper's wrapper: its buffers end with the handshake.
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
     let (stream, ahead) = (parts.io.into_inner(), parts.read_buf);
     Some((Session::new(config, router, claimed, stream, ahead).await, seat))
 }

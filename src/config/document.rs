@@ -32,8 +32,13 @@ impl Document {
     /// Reads and parses the file. Mistakes in single entries leave a document without them; if the
     /// file cannot be read, or is no TOML, there is none.
     pub fn read(path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Self> {
-        match read_bounded(path) {
-            Ok(text) => Self::parse(path, &text, mistakes),
+        match read_bounded(path).map(String::from_utf8) {
+            Ok(Ok(text)) => Self::parse(path, &text, mistakes),
+            Ok(Err(error)) => {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                mistakes.push(not_utf8(path, valid));
+                None
+            }
             Err(error) => {
                 mistakes.push(unreadable(path, &error));
                 None
@@ -72,9 +77,9 @@ pub fn origin_of(value: &Value) -> Option<Origin> {
     Some(Origin::line(path, line.parse().ok()?))
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("longer than 1MiB, which no configuration is"));
     }
@@ -88,6 +93,18 @@ fn unreadable(path: &Path, error: &io::Error) -> Mistake {
         value: None,
         problem: format!("cannot be read: {error}"),
         remedy: "name a TOML file that the daemon's user may read".into(),
+    }
+}
+
+/// `valid` is what stands before the fault.
+fn not_utf8(path: &Path, valid: &[u8]) -> Mistake {
+    let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+    Mistake {
+        origin: Origin::line(path, line),
+        key: None,
+        value: None,
+        problem: "is not UTF-8".into(),
+        remedy: "save the file in UTF-8".into(),
     }
 }
 

@@ -156,6 +156,14 @@ pub static KEYS: &[Key] = keys! {
     "listen.trusted_proxies" => listen.trusted_proxies: List { least: 0, each: Network },
         Public, Restart,
         "Networks of the load balancers whose X-Forwarded-For is believed.";
+    "listen.tls_certificate" => listen.tls_certificate: Readable,
+        Public, Live,
+        "PEM certificates for app and api, which then speak TLS only: the server's own first, \
+         behind it those of its issuers. Empty: the systemd credential wsfleetd.tls-certificate, \
+         else no TLS.";
+    "listen.tls_key" => listen.tls_key: Readable,
+        Public, Live,
+        "PEM private key of the certificate. Empty: the systemd credential wsfleetd.tls-key.";
 
     "websocket.paths" => websocket.paths: List { least: 1, each: PATH },
         Public, Restart,

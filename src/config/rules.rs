@@ -13,6 +13,7 @@ use super::{
     settings::{AuthMode, DatabaseAuth, Settings},
     walk::Walk,
 };
+use crate::listener::tls;
 
 /// A condition on several keys.
 struct Rule {
@@ -61,6 +62,13 @@ const RULES: &[Rule] = &[
     Rule {
         keys: &["database.auth", "database.url", "database.replica_url"],
         check: tokens_go_over_tls,
+    },
+    Rule { keys: &["listen.tls_certificate", "listen.tls_key"], check: certificate_has_a_key },
+    Rule { keys: &["listen.tls_certificate"], check: certificate_is_one },
+    Rule { keys: &["listen.tls_key", "listen.tls_certificate"], check: key_is_the_certificates },
+    Rule {
+        keys: &["websocket.idle_timeout", "websocket.ping_interval"],
+        check: pings_come_before_the_idle_timeout,
     },
 ];
 
@@ -215,6 +223,62 @@ fn tokens_go_over_tls(settings: &Settings) -> Result<(), Broken> {
     unless(wanted && plain.next().is_some(), || Broken {
         problem: "whoever sees the token can log in with it, and sslmode=disable shows it".into(),
         remedy: "write sslmode=verify-full, or leave it out".into(),
+    })
+}
+
+fn certificate_has_a_key(settings: &Settings) -> Result<(), Broken> {
+    let (certificate, key) = (&settings.listen.tls_certificate, &settings.listen.tls_key);
+    let missing = match (certificate, key) {
+        (Some(_), None) => "key",
+        (None, Some(_)) => "certificate",
+        _ => return Ok(()),
+    };
+    Err(Broken {
+        problem: format!("TLS needs a certificate and its key, and there is no {missing}"),
+        remedy: format!(
+            "set listen.tls_{missing}, or store it as the credential wsfleetd.tls-{missing}; or \
+             set neither"
+        ),
+    })
+}
+
+fn certificate_is_one(settings: &Settings) -> Result<(), Broken> {
+    let Some(certificate) = &settings.listen.tls_certificate else { return Ok(()) };
+    tls::check_chain(certificate).map_err(|fault| Broken {
+        problem: fault.to_string(),
+        remedy: "name a file of PEM certificates (-----BEGIN CERTIFICATE-----), the server's own \
+                 first"
+            .into(),
+    })
+}
+
+fn key_is_the_certificates(settings: &Settings) -> Result<(), Broken> {
+    let listen = &settings.listen;
+    let (Some(certificate), Some(key)) = (&listen.tls_certificate, &listen.tls_key) else {
+        return Ok(());
+    };
+    tls::check_pair(certificate, key).map_err(|fault| Broken {
+        problem: fault.to_string(),
+        remedy: "name the unencrypted PEM key (RSA, ECDSA or Ed25519) that the certificate was \
+                 made for: \"openssl pkey -pubout -in KEY\" prints what \"openssl x509 -noout \
+                 -pubkey -in CERTIFICATE\" prints"
+            .into(),
+    })
+}
+
+/// Both count from the last message where there is none: the ping would never be sent, and a dead
+/// client's connection live as long as a silent one's.
+fn pings_come_before_the_idle_timeout(settings: &Settings) -> Result<(), Broken> {
+    let websocket = &settings.websocket;
+    let Some(idle) = websocket.idle_timeout else { return Ok(()) };
+    unless(websocket.ping_interval >= idle, || Broken {
+        problem: format!(
+            "a silent connection would be closed after {}, before its first ping, which comes \
+             after {}",
+            format_duration(idle),
+            format_duration(websocket.ping_interval)
+        ),
+        remedy: "make websocket.ping_interval shorter than websocket.idle_timeout".into(),
     })
 }
 

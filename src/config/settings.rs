@@ -49,6 +49,11 @@ pub struct Listen {
     pub backlog: u32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Chain in PEM for `app` and `api`; `None`: the credential `wsfleetd.tls-certificate`, else no
+    /// TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key in PEM; `None`: the credential `wsfleetd.tls-key`.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `[websocket]`: the handshake's path and a connection's limits.
@@ -278,6 +283,8 @@ impl Default for Listen {
             admin: SocketAddr::from(([127, 0, 0, 1], 9180)),
             backlog: 4096,
             trusted_proxies: Vec::new(),
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The file the package installs: every key with its default, as comments, from the table of keys.
 
 use super::{
-    keys::{KEYS, Key},
+    keys::{KEYS, Key, Reload},
     settings::Settings,
 };
 
@@ -11,6 +11,8 @@ const HEADER: &str = "\
 # Every setting stands here with its default; remove the # before a key to change it.
 # Files named conf.d/*.toml beside this one are read after it, in the order of their names, and
 # last the environment: WSFLEETD__REDIS__URL sets url in [redis], commas part the entries of a list.
+#
+# `systemctl reload wsfleetd` puts changed keys marked (Live.) into effect; others take a restart.
 #
 # `wsfleetd check-config --config FILE` reports every mistake; with --print it shows what is in
 # effect and where each value came from.
@@ -39,6 +41,7 @@ fn entry(key: &Key, defaults: &Settings) -> String {
         .initial_indent("# ")
         .subsequent_indent("# ")
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let doc = textwrap::fill(key.doc, options);
+    let live = if key.reload == Reload::Live { " (Live.)" } else { "" };
+    let doc = textwrap::fill(&format!("{}{live}", key.doc), options);
     format!("\n{doc}\n#{} = {}\n", key.split().1, key.field.print(defaults))
 }

@@ -20,7 +20,7 @@ struct Credential {
     field: fn(&mut Settings) -> &mut Option<PathBuf>,
 }
 
-const CREDENTIALS: [Credential; 3] = [
+const CREDENTIALS: [Credential; 5] = [
     Credential {
         name: "wsfleetd.auth-secret",
         key: "auth.token.key_file",
@@ -35,6 +35,16 @@ const CREDENTIALS: [Credential; 3] = [
         name: "wsfleetd.database-password",
         key: "database.password_file",
         field: |settings| &mut settings.database.password_file,
+    },
+    Credential {
+        name: "wsfleetd.tls-certificate",
+        key: "listen.tls_certificate",
+        field: |settings| &mut settings.listen.tls_certificate,
+    },
+    Credential {
+        name: "wsfleetd.tls-key",
+        key: "listen.tls_key",
+        field: |settings| &mut settings.listen.tls_key,
     },
 ];
 

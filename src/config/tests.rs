@@ -13,14 +13,20 @@ use std::{
 
 use secrecy::ExposeSecret;
 
-use super::{Loaded, Mistakes, Origin, Settings, keys::KEYS, load, shipped_file};
+use super::{
+    Loaded, Mistakes, Origin, Settings,
+    keys::{KEYS, Reload},
+    load,
+    manual::manual_page,
+    shipped_file,
+};
 
 const NO_VARIABLES: [(&str, &str); 0] = [];
 
 #[test]
 fn every_file_of_the_corpus_gives_the_text_beside_it() {
     let files = corpus();
-    assert!(files.len() >= 15, "the corpus is missing: {files:?}");
+    assert!(files.len() >= 35, "the corpus is missing: {files:?}");
     for file in files {
         let (extension, other, text) = match load(Some(&file), variables(&file)) {
             Ok(loaded) => ("print", "err", print(&loaded)),
@@ -36,6 +42,46 @@ fn every_file_of_the_corpus_gives_the_text_beside_it() {
 #[test]
 fn the_shipped_file_is_the_table_in_print() {
     compare(Path::new("config/wsfleetd.toml"), &shipped_file());
+}
+
+#[test]
+fn the_manual_page_is_the_table_in_print() {
+    compare(Path::new("packaging/man/wsfleetd.toml.5"), &manual_page());
+}
+
+/// Read off the committed texts, as a person would, and not off what they are made by.
+#[test]
+fn file_settings_and_manual_agree_on_every_key_its_default_and_its_reload() {
+    let file = fs::read_to_string("config/wsfleetd.toml").expect("the shipped file");
+    let page = fs::read_to_string("packaging/man/wsfleetd.toml.5").expect("the manual page");
+    let page = page.replace("\\-", "-").replace("\\[aq]", "'").replace("\\[dq]", "\"");
+    let defaults = Settings::default();
+    let entries = page.matches("\n.TP\n").count();
+    assert_eq!(entries, KEYS.len(), "entries of the manual page");
+    for key in KEYS {
+        let (section, name) = key.split();
+        let default = key.field.print(&defaults);
+        let (_, settings) = file.split_once(&format!("\n[{section}]\n")).expect(section);
+        let settings = settings.split("\n[").next().unwrap_or_default();
+        let line = settings.lines().find(|line| line.starts_with(&format!("#{name} = ")));
+        assert_eq!(line, Some(&*format!("#{name} = {default}")), "{} in the file", key.name);
+        let described = settings.split(&format!("#{name} = ")).next().unwrap_or_default();
+        let described = described.rsplit("\n\n").next().unwrap_or_default();
+
+        let (_, subsection) = page.split_once(&format!("\n.SS [{section}]\n")).expect(section);
+        let subsection = subsection.split("\n.SS ").next().unwrap_or_default();
+        let subsection = format!("\n{subsection}");
+        let heading = format!("\n.TP\n\\fB{name}\\fR = {default}\n");
+        let (_, entry) = subsection.split_once(&heading).unwrap_or_else(|| {
+            panic!("{} = {default} is not in the manual page", key.name);
+        });
+        let entry = entry.split("\n.TP\n").next().unwrap_or_default();
+        let live = key.reload == Reload::Live;
+        assert_eq!(entry.contains("\nLive. "), live, "{} in the manual page", key.name);
+        assert_eq!(entry.contains("\nTakes a restart. "), !live, "{} in the manual", key.name);
+        assert_eq!(described.contains("(Live.)"), live, "{} in the file", key.name);
+        assert!(entry.contains(&key.variable()), "{} in the manual page", key.name);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DaemonError,
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
-    limits,
+    limits, reload,
     revocation::{self, Revocation},
     token_key,
 };
@@ -27,6 +27,7 @@ use crate::{
     ids::{CurrentEpoch, IdSource, Origin, UserHasher},
     lifecycle::{Hearts, Tasks},
     limit::{Places, Reporter},
+    listener::tls::Tls,
     redis::{self, Redis},
     relay::Relay,
     router::{self, Router},
@@ -49,6 +50,8 @@ pub struct Parts {
     pub hub: Hub,
     /// The handshake.
     pub upgrader: Upgrader,
+    /// What the public listeners show their clients.
+    pub tls: Tls,
     /// What `/readyz` asks.
     pub health: Health,
     /// Who may connect.
@@ -109,6 +112,8 @@ impl Parts {
         };
         ground.follow_directory(&vital, &directory, &registrar);
         let (auth, token_key) = authenticator(settings)?;
+        let certificate = reload::certificate(settings)
+            .map_err(|fault| DaemonError::Setting(format!("listen.tls_certificate: {fault}")))?;
         let config = upgrade_config(settings);
         let sockets = Places::new(limits::sockets(&config.limits));
         let tasks = ground.tasks.clone();
@@ -127,6 +132,7 @@ impl Parts {
         let parts = Self {
             hub: ground.hub,
             upgrader,
+            tls: Tls::new(certificate),
             health: Health::new(checks),
             directory,
             tasks,

@@ -15,6 +15,7 @@ use crate::{
         settings::Settings,
     },
     lifecycle::notify,
+    listener::tls::{Certificate, Fault},
     telemetry::{Levels, events},
 };
 
@@ -91,7 +92,27 @@ impl Parts {
             let problem = format!("the users are not reloaded, the old ones stay: {error}");
             unchanged.push(Unchanged { key: "users.file", problem });
         }
+        match certificate(new) {
+            Ok(certificate) => self.tls.replace(certificate),
+            // Only if a file has changed since it was checked.
+            Err(fault) => {
+                let problem =
+                    format!("the certificate is not replaced, the old one stays: {fault}");
+                unchanged
+                    .push(Unchanged { key: "listen.tls_certificate", problem: problem.clone() });
+                unchanged.push(Unchanged { key: "listen.tls_key", problem });
+            }
+        }
         unchanged
+    }
+}
+
+/// What the listeners show their clients; `None` without TLS.
+pub fn certificate(settings: &Settings) -> Result<Option<Certificate>, Fault> {
+    let listen = &settings.listen;
+    match (&listen.tls_certificate, &listen.tls_key) {
+        (Some(chain), Some(key)) => Certificate::load(chain, key).map(Some),
+        _ => Ok(None),
     }
 }
 

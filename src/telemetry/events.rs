@@ -54,6 +54,10 @@ events! {
     RELOADED = "b2c302096bc24842a89b6bb69c8b19b1";
     /// A reload has left keys as they are, because they take a restart.
     RESTART_NEEDED = "e21f105b237c4776a16f5a40ec4ac550";
+    /// New connections get another certificate from now on, or none.
+    CERTIFICATE_RELOADED = "e01674a2a6264b918ad077729992ad47";
+    /// The certificate of the listeners expires within days, or has expired.
+    CERTIFICATE_EXPIRING = "66afc802fcaf498096c630f3af8a8281";
     /// A configured limit refuses or closes connections.
     LIMIT_REACHED = "de6e641356eb475f91ff40724098ae05";
     /// The descriptor limit is below what the configured connections need.

@@ -66,10 +66,10 @@ run_doc_tests() {
     return "$status"
 }
 
-# The scripts of the tests and of the package, and the manual page.
+# The scripts of the tests and of the package, and the manual pages.
 check_scripts() {
     shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm
     local warnings
-    warnings=$(man --warnings --local-file packaging/man/wsfleetd.8 2>&1 >/dev/null)
+    warnings=$(for page in packaging/man/*; do man --warnings --local-file "$page"; done 2>&1 >/dev/null)
     if [[ -n $warnings ]]; then echo "$warnings"; return 1; fi
 }

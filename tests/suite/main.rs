@@ -39,5 +39,6 @@ mod store;
 mod support;
 mod telemetry;
 mod tidy;
+mod tls;
 mod transcript;
 mod users;

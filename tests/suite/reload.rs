@@ -19,11 +19,12 @@ use crate::support::{
 
 /// Writes `toml` over everything else that `instance` reads, sends SIGHUP, and waits for the
 /// report.
-async fn reload(instance: &Instance, toml: &str) {
+pub async fn reload(instance: &Instance, toml: &str) {
     hang_up(instance, toml, "reloaded: ").await;
 }
 
-async fn hang_up(instance: &Instance, toml: &str, report: &str) {
+/// The same, waiting for the words that `report` it.
+pub async fn hang_up(instance: &Instance, toml: &str, report: &str) {
     let above = instance.dir().join("conf.d");
     fs::create_dir_all(&above).expect("a directory");
     fs::write(above.join("90-reload.toml"), toml).expect("write the change");

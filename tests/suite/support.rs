@@ -17,4 +17,5 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod tls;
 pub mod wscat;

@@ -61,7 +61,8 @@ async fn a_peer_that_answers_no_ping_is_cut_after_two_periods_and_one_that_does_
 
 #[tokio::test]
 async fn idle_connections_are_sent_away_and_those_in_use_are_not() {
-    let instance = Instance::start("[websocket]\nidle_timeout = \"1s\"\n");
+    let instance =
+        Instance::start("[websocket]\nidle_timeout = \"1s\"\nping_interval = \"500ms\"\n");
     let mut idle = Raw::connect(instance.app(), "Sunil").await;
     let mut speaker = instance.connect("Sid").await;
     let mut hearer = instance.connect("Elon").await;

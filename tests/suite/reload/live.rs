@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tempfile::TempDir;
+
 use super::{limits::*, reload};
 use crate::{
     support::{
@@ -10,6 +12,7 @@ use crate::{
         instance::{Instance, everybody},
         postgres::Postgres,
         raw::ask,
+        tls::Issued,
     },
     users::{migrated, new_user},
 };
@@ -26,6 +29,8 @@ macro_rules! live {
 }
 
 live! {
+    another_certificate_for_the_key: "listen.tls_certificate";
+    another_key_for_another_certificate: "listen.tls_key";
     another_users_file: "users.file";
     the_age_of_the_known: "users.cache_ttl";
     the_age_of_strangers: "users.cache_negative_ttl";
@@ -40,6 +45,27 @@ live! {
     the_rate_of_messages: "limits.message_rate";
     the_burst_of_messages: "limits.message_burst";
     the_share_of_memory: "limits.memory_admission";
+}
+
+async fn another_certificate_for_the_key(key: &str) {
+    let dir = TempDir::new().expect("a directory");
+    let first = Issued::new(dir.path(), "first");
+    let instance = Instance::start_in(&[], &first.settings());
+    let second = first.again(&dir.path().join("second.pem"));
+    reload(&instance, &format!("{key} = \"{}\"\n", second.chain.display())).await;
+    let shown = second.connect(instance.app(), &[]).await.expect("a handshake");
+    let shown = shown.get_ref().1.peer_certificates().expect("a certificate");
+    // The first would be believed too: its name and key are the same.
+    assert_eq!(shown, [second.certificate()]);
+}
+
+async fn another_key_for_another_certificate(key: &str) {
+    let dir = TempDir::new().expect("a directory");
+    let (first, second) = (Issued::new(dir.path(), "first"), Issued::new(dir.path(), "second"));
+    let instance = Instance::start_in(&[], &first.settings());
+    fs::copy(&second.chain, &first.chain).expect("a new certificate in its place");
+    reload(&instance, &format!("{key} = \"{}\"\n", second.key.display())).await;
+    second.socket(instance.app(), "Sid").await;
 }
 
 async fn another_users_file(key: &str) {

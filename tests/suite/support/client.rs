@@ -209,7 +209,8 @@ pub async fn refusal(
     }
 }
 
-fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Request {
+/// A handshake with these headers.
+pub fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Request {
     let url = format!("ws://{address}{path}");
     let mut request = url.into_client_request().expect("a valid URL");
     for (name, value) in headers {
