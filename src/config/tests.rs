@@ -52,6 +52,9 @@ fn the_manual_page_is_the_table_in_print() {
 /// Read off the committed texts, as a person would, and not off what they are made by.
 #[test]
 fn file_settings_and_manual_agree_on_every_key_its_default_and_its_reload() {
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        return; // Its neighbours are writing what it would read.
+    }
     let file = fs::read_to_string("config/wsfleetd.toml").expect("the shipped file");
     let page = fs::read_to_string("packaging/man/wsfleetd.toml.5").expect("the manual page");
     let page = page.replace("\\-", "-").replace("\\[aq]", "'").replace("\\[dq]", "\"");
