@@ -6,6 +6,7 @@
 
 mod connection;
 mod outbox;
+mod seen;
 
 use std::{
     collections::HashMap,
@@ -17,12 +18,13 @@ use std::{
 
 use smallvec::SmallVec;
 
+use self::seen::Seen;
 pub use self::{
     connection::{About, Connection, Registration},
     outbox::{Delivery, Outbox, Pushed},
 };
 use crate::{
-    ids::{Epoch, UserHash},
+    ids::{Epoch, MessageId, UserHash},
     protocol::close::Close,
 };
 
@@ -68,6 +70,7 @@ struct Shared {
 struct User {
     connections: SmallVec<[Arc<Connection>; 1]>,
     siblings: Siblings,
+    seen: Seen,
 }
 
 impl Default for Hub {
@@ -106,7 +109,7 @@ impl Hub {
         self.remove_from(&mut shard, connection)
     }
 
-    /// Gives a message to every connection `user` has here.
+    /// Gives a message to every connection `user` has here, unless they have had it.
     pub fn deliver(&self, user: UserHash, delivery: &Delivery) -> LocalDelivery {
         self.deliver_if(user, delivery, |_| true)
     }
@@ -124,8 +127,8 @@ impl Hub {
         delivery: &Delivery,
         is_here: impl Fn(&User) -> bool,
     ) -> LocalDelivery {
-        let shard = self.shard(user);
-        let Some(entry) = shard.get(&user).filter(|entry| is_here(entry)) else {
+        let mut shard = self.shard(user);
+        let Some(entry) = shard.get_mut(&user).filter(|entry| is_here(entry)) else {
             return LocalDelivery::default();
         };
         let mut local = LocalDelivery {
@@ -133,6 +136,9 @@ impl Hub {
             known: !entry.connections.is_empty(),
             ..LocalDelivery::default()
         };
+        if entry.has_seen(delivery) {
+            return local;
+        }
         (local.delivered, local.full) = entry.push(delivery);
         // With siblings the leaving connection would hand on what they get anyway.
         if !local.is_open() && local.siblings.is_empty() {
@@ -141,9 +147,31 @@ impl Hub {
         local
     }
 
-    /// Gives a message to every open connection `user` has here; how many took it.
+    /// Gives a message to every open connection `user` has here; how many took it, or have had it.
     pub fn deliver_to_open(&self, user: UserHash, delivery: &Delivery) -> usize {
-        self.shard(user).get(&user).map_or(0, |entry| entry.push(delivery).0)
+        let mut shard = self.shard(user);
+        let Some(entry) = shard.get_mut(&user) else { return 0 };
+        if entry.has_seen(delivery) { entry.connections.len() } else { entry.push(delivery).0 }
+    }
+
+    /// Notes that `user` has this message without the hub: a copy must not follow it. False if one
+    /// has come before.
+    pub fn note_seen(&self, user: UserHash, mid: MessageId) -> bool {
+        let mut shard = self.shard(user);
+        let Some(entry) = shard.get_mut(&user) else { return true };
+        let is_first = !entry.seen.has(mid);
+        if is_first {
+            entry.seen.note(mid);
+        }
+        is_first
+    }
+
+    /// Notes that `user` has not had these after all: they were not written, and go elsewhere.
+    pub fn forget_seen(&self, user: UserHash, unwritten: &[Delivery]) {
+        if let Some(entry) = self.shard(user).get_mut(&user) {
+            let mids = unwritten.iter().filter_map(|delivery| delivery.mid);
+            mids.for_each(|mid| entry.seen.forget(mid));
+        }
     }
 
     /// Notes that `epoch` has connections of `user` too.
@@ -235,13 +263,21 @@ impl User {
     }
 
     /// How many took it, and how many had no room.
-    fn push(&self, delivery: &Delivery) -> (usize, usize) {
+    fn push(&mut self, delivery: &Delivery) -> (usize, usize) {
         let pushed = self.connections.iter().map(|c| c.outbox().push(delivery.clone()));
-        pushed.fold((0, 0), |(taken, full), pushed| match pushed {
+        let (taken, full) = pushed.fold((0, 0), |(taken, full), pushed| match pushed {
             Pushed::Queued => (taken + 1, full),
             Pushed::Full => (taken, full + 1),
             Pushed::Leaving => (taken, full),
-        })
+        });
+        if let Some(mid) = delivery.mid.filter(|_| taken > 0) {
+            self.seen.note(mid);
+        }
+        (taken, full)
+    }
+
+    fn has_seen(&self, delivery: &Delivery) -> bool {
+        delivery.mid.is_some_and(|mid| self.seen.has(mid))
     }
 
     /// With nobody open, one that is closing takes the message and will see that it is held.
@@ -356,6 +392,27 @@ mod tests {
         phone.end_claim();
         assert!(desk.hub.deliver_from_here(sid, &hello).is_open());
         assert_eq!(texts(&phone).len(), 2);
+    }
+
+    #[test]
+    fn a_copy_that_comes_again_is_dropped_unless_the_first_was_not_written() {
+        let desk = Desk::new();
+        let (sid, mid) = (desk.hasher.hash("Sid"), MessageId::random());
+        let phone = desk.connect("Sid", 100);
+        let copy = || Delivery::named(mid, "1".into());
+        assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 1);
+        assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 0, "the user is known, and has it");
+        assert!(desk.hub.deliver(sid, &copy()).known);
+        assert_eq!(desk.hub.deliver_to_open(sid, &copy()), 1, "had is as good as taken");
+        assert!(!desk.hub.note_seen(sid, mid));
+        let unwritten = phone.outbox().close();
+        assert_eq!(unwritten.len(), 1);
+        let _laptop = desk.connect("Sid", 100);
+        desk.hub.forget_seen(sid, &unwritten);
+        assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 1);
+        let other = MessageId::random();
+        assert!(desk.hub.note_seen(sid, other));
+        assert_eq!(desk.hub.deliver(sid, &Delivery::named(other, "2".into())).delivered, 0);
     }
 
     #[test]

@@ -187,7 +187,12 @@ impl Router {
         // Only who really has it may be named: what nobody has had may be held.
         let me = local.is_open().then(|| self.shared.epoch.get());
         let named = me.into_iter().chain(local.siblings.iter().copied()).collect();
-        self.send(relay, &lanes, self.letter(user, MessageId::random(), delivery.text, named));
+        let mid = MessageId::random();
+        if me.is_some() {
+            // What is told to the siblings may find its way back here.
+            self.shared.hub.note_seen(user, mid);
+        }
+        self.send(relay, &lanes, self.letter(user, mid, delivery.text, named));
         None
     }
 
@@ -281,7 +286,7 @@ impl Router {
             missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
         self.learn(user, &named);
         if missing.contains(&me) {
-            let delivery = Delivery { mid: Some(mid), text: payload.clone() };
+            let delivery = Delivery::named(mid, payload.clone());
             self.shared.hub.deliver(user, &delivery);
         }
         self.send(relay, &lanes, self.letter(user, mid, payload, named));
@@ -318,7 +323,7 @@ impl Router {
             Fate::NotKept | Fate::Duplicate => {
                 // The user has come here while the store was asked, and no inbox carried it.
                 if answer.owners.contains(&me) && !tried.contains(&me) {
-                    self.shared.hub.deliver_to_open(user, &Delivery { mid: Some(mid), text });
+                    self.shared.hub.deliver_to_open(user, &Delivery::named(mid, text));
                 }
             }
         }

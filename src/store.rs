@@ -160,6 +160,8 @@ pub enum Claimed {
 pub struct Held {
     /// Its place; grows strictly per mailbox.
     pub seq: u64,
+    /// Tells a copy that came another way.
+    pub mid: MessageId,
     /// The frame to write.
     pub payload: Bytes,
 }

@@ -277,7 +277,7 @@ impl Work {
         if let Ok(Claimed::Registered { held, .. }) = answer {
             // Reading has taken the marker away: every connection of the user must have its copy.
             for held in held {
-                let delivery = Delivery::unnamed(held.payload);
+                let delivery = Delivery::named(held.mid, held.payload);
                 self.hub.deliver_to_open(connection.user(), &delivery);
             }
         }

@@ -32,6 +32,11 @@ impl Delivery {
     pub fn unnamed(text: Bytes) -> Self {
         Self { mid: None, text }
     }
+
+    /// A message of which there may be copies.
+    pub fn named(mid: MessageId, text: Bytes) -> Self {
+        Self { mid: Some(mid), text }
+    }
 }
 
 /// Whether an outbox took a message.

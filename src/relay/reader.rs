@@ -78,7 +78,7 @@ impl Relay {
     }
 
     fn deliver(&self, epoch: Epoch, mut letter: Letter) {
-        let delivery = Delivery { mid: Some(letter.mid), text: letter.payload.clone() };
+        let delivery = Delivery::named(letter.mid, letter.payload.clone());
         let local = self.shared.hub.deliver(letter.user, &delivery);
         let back = letter.from;
         letter.from = epoch;

@@ -135,7 +135,10 @@ impl Registrar {
             Claimed { registrar: self.clone(), connection, held: Vec::new(), is_released: false };
         let registered = self.register(&claimed.connection).await;
         claimed.connection.end_claim();
-        claimed.held = registered?;
+        // A copy may have come by another way since the connection is in the hub, or be to come.
+        let (hub, user) = (self.shared.router.hub(), claimed.connection.user());
+        let held = registered?.into_iter().filter(|held| hub.note_seen(user, held.mid));
+        claimed.held = held.collect();
         Ok(claimed)
     }
 
@@ -270,6 +273,7 @@ impl Registrar {
     async fn release(&self, connection: &Arc<Connection>, written_back: Vec<Delivery>) {
         let mut unwritten = written_back;
         unwritten.extend(connection.outbox().close());
+        self.shared.router.hub().forget_seen(connection.user(), &unwritten);
         self.disconnect(connection, unwritten).await;
         for _ in 0..LEAVING_ROUNDS {
             let late = self.shared.router.hub().remove_if_drained(connection);
@@ -357,7 +361,7 @@ impl Drop for Claimed {
         }
         let (registrar, connection) = (self.registrar.clone(), self.connection.clone());
         let held =
-            self.take_held().into_iter().map(|held| Delivery::unnamed(held.payload)).collect();
+            self.take_held().into_iter().map(|one| Delivery::named(one.mid, one.payload)).collect();
         self.registrar.shared.tasks.spawn("release", async move {
             registrar.release(&connection, held).await;
         });

@@ -200,7 +200,8 @@ impl User {
         self.marker = None;
         let Some(after) = after else { return Vec::new() };
         let entries = self.mailbox.iter().filter(|entry| entry.seq > after);
-        entries.map(|entry| Held { seq: entry.seq, payload: entry.payload.clone() }).collect()
+        let held = |one: &Entry| Held { seq: one.seq, mid: one.mid, payload: one.payload.clone() };
+        entries.map(held).collect()
     }
 
     fn expire(&mut self) {

@@ -3,7 +3,7 @@
 use redis::{FromRedisValue, Value};
 
 use crate::{
-    ids::Epoch,
+    ids::{Epoch, MessageId},
     redis::Fault,
     store::{Claimed, Dismissed, Fate, Held, StoreError, Tag},
 };
@@ -43,10 +43,11 @@ pub(super) fn asserted(answer: Value) -> Result<Claimed, StoreError> {
 pub(super) fn entry(value: Value) -> Option<Held> {
     let Value::BulkString(bytes) = value else { return None };
     let bytes = bytes::Bytes::from(bytes);
-    let seq = std::str::from_utf8(bytes.split(|b| *b == b' ').next()?).ok()?.parse().ok()?;
-    let spaces = bytes.iter().enumerate().filter(|(_, b)| **b == b' ');
-    let start = spaces.map(|(at, _)| at + 1).nth(3)?;
-    Some(Held { seq, payload: bytes.slice(start..) })
+    let mut parts = bytes.splitn(5, |b| *b == b' ');
+    let seq = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    let mid = MessageId::parse(parts.nth(1)?)?;
+    let start = bytes.len() - parts.nth(1)?.len();
+    Some(Held { seq, mid, payload: bytes.slice(start..) })
 }
 
 pub(super) fn fate_of(text: &str) -> Result<Fate, StoreError> {
