@@ -38,6 +38,36 @@ run_model() {
     nextest model --package wsfleetd-model --run-ignored all
 }
 
+# The stories of a fleet that is being broken, and the bugs planted in it, which must be found.
+run_broken_fleets() {
+    nextest chaos --run-ignored only
+}
+
+# What the whole of tests/run --all may take, a random run at most and at least, and what one takes
+# beside its minutes: its start, the last recovery, the end.
+readonly ALL_SECONDS=3600 RANDOM_MOST=240 RANDOM_LEAST=60 RANDOM_BESIDE=50
+
+# run_random_faults RUNS_LEFT: as long as the hour allows, this run's share of it.
+run_random_faults() {
+    local share=$(((ALL_SECONDS - SECONDS) / $1 - RANDOM_BESIDE)) seconds=$RANDOM_MOST
+    if ((share < seconds)); then
+        seconds=$((share > RANDOM_LEAST ? share : RANDOM_LEAST))
+        echo "The tier has $((ALL_SECONDS - SECONDS)) s left: this run is cut from $RANDOM_MOST to $seconds s."
+    fi
+    random_faults "$seconds"
+}
+
+soak_random_faults() {
+    random_faults 3600
+}
+
+# random_faults SECONDS
+random_faults() {
+    local minutes
+    minutes=$(awk -v seconds="$1" 'BEGIN { printf "%.2f", seconds / 60 }')
+    WSFLEETD_CHAOS_MINUTES=$minutes nextest random --run-ignored only --success-output final
+}
+
 # nextest PROFILE [OPTION...]: counts from the report it writes, also if a test has failed.
 nextest() {
     local profile=$1 status=0 junit

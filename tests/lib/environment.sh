@@ -20,7 +20,7 @@ trap 'rm -rf "$WORK"' EXIT
 # shellcheck disable=SC2034 # tests/lib/checks.sh uses it
 CARGO_FEATURES=()
 # shellcheck disable=SC2154,SC2034 # tests/run sets the tier
-if [[ $tier == all ]]; then CARGO_FEATURES=(--features aws); fi
+if [[ $tier != quick ]]; then CARGO_FEATURES=(--features aws); fi
 
 as_root() {
     if [[ $EUID -eq 0 ]]; then "$@"; else sudo -- "$@"; fi

@@ -11,6 +11,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod chaos;
 mod classic;
 mod cluster;
 mod control;

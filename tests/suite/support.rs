@@ -1,6 +1,7 @@
 //! What several stories need: real servers, child processes, fakes of the world outside.
 
 pub mod browser;
+pub mod chaos;
 pub mod child;
 pub mod client;
 pub mod demo;

@@ -144,11 +144,25 @@ impl Client {
         heard
     }
 
+    /// Its id, as the server calls it; nothing else may be under way.
+    #[allow(dead_code, reason = "benches/load.rs shares this file")]
+    pub async fn ask_id(&mut self) -> String {
+        self.say("{}").await;
+        let frame = self.hear().await;
+        let (_, rest) = frame.split_once(r#""connectionId":""#).expect("an error frame");
+        rest.split('"').next().expect("an id").to_owned()
+    }
+
     /// What came already, up to a silence.
     pub async fn hear_until_silence(&mut self) -> Vec<String> {
+        self.hear_until_silence_for(SILENCE).await
+    }
+
+    /// The same, nothing for `silence` being one.
+    pub async fn hear_until_silence_for(&mut self, silence: Duration) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
-            match timeout(SILENCE, self.socket.next()).await {
+            match timeout(silence, self.socket.next()).await {
                 Ok(Some(Ok(Message::Text(text)))) => heard.push(text.to_string()),
                 Ok(Some(Ok(_))) => {}
                 Ok(other) => panic!("expected an open connection, got {other:?}"),

@@ -243,7 +243,8 @@ pub fn everybody() -> String {
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_wsfleetd").into()
+    let built = || env!("CARGO_BIN_EXE_wsfleetd").into();
+    std::env::var_os("WSFLEETD_TEST_BINARY").map_or_else(built, PathBuf::from)
 }
 
 fn command(config: &Path) -> Command {

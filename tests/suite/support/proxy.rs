@@ -5,6 +5,7 @@
 //! that a test which blocks (a daemon that starts, redis-cli) never slows the line it stands on.
 //! Who keeps Redis Cluster behind such proxies lets each node announce its proxy's port.
 
+pub mod bugs;
 mod line;
 mod resp;
 

@@ -23,6 +23,7 @@ pub struct RedisServer {
     port: u16,
     dir: TempDir,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     tls: bool,
 }
 
@@ -34,14 +35,21 @@ impl RedisServer {
 
     /// Starts one with more arguments, as `--maxmemory 100mb`.
     pub fn with_arguments(arguments: &[&str]) -> Self {
+        Self::with_environment(arguments, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn with_environment(arguments: &[&str], variables: &[(String, String)]) -> Self {
         let dir = TempDir::with_prefix("wsfleetd-redis-").expect("a temporary directory");
         let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
-        Self::launch(Self { process: None, port: 0, dir, arguments, tls: false })
+        let variables = variables.to_vec();
+        Self::launch(Self { process: None, port: 0, dir, arguments, variables, tls: false })
     }
 
     /// Starts one on a port that was chosen for it.
     fn at(port: u16, dir: TempDir, arguments: Vec<String>) -> Self {
-        let mut server = Self { process: None, port, dir, arguments, tls: false };
+        let mut server =
+            Self { process: None, port, dir, arguments, variables: Vec::new(), tls: false };
         server.process = Some(server.spawn());
         assert!(server.answers(), "redis-server did not start on port {port}");
         server
@@ -61,7 +69,8 @@ impl RedisServer {
             .chain(["--tls-key-file", &path(&key), "--tls-ca-cert-file", &path(&root)])
             .map(str::to_owned)
             .collect();
-        let server = Self { process: None, port: 0, dir, arguments, tls: true };
+        let server =
+            Self { process: None, port: 0, dir, arguments, variables: Vec::new(), tls: true };
         (Self::launch(server), root)
     }
 
@@ -76,7 +85,7 @@ impl RedisServer {
         self.port
     }
 
-    /// Kills it; what it knew is gone.
+    /// Kills it; what it knew is gone, unless it was started with `--appendonly yes`.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("kill redis-server");
@@ -84,7 +93,17 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on the same port, empty.
+    /// Forgets what it has written to disk; to be called while it is stopped.
+    pub fn forget(&self) {
+        assert!(self.process.is_none(), "it runs");
+        for file in std::fs::read_dir(self.dir.path()).expect("its directory").flatten() {
+            let path = file.path();
+            let gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+            gone.expect("remove what it has written");
+        }
+    }
+
+    /// Starts it again on the same port, with what it has written to disk, if anything.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
         self.process = Some(self.spawn());
@@ -140,6 +159,7 @@ impl RedisServer {
             .args(ports)
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,217 @@
+//! The verbs that break things, and those that mend them. Each notes in the timeline what it does.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Fleet, timeline::Place};
+use crate::support::{
+    fleet::{PATIENCE, eventually},
+    proxy::Line,
+    redis::RedisServer,
+};
+
+/// Everything that can be broken for a while by one word, for stories that draw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9; a new instance in its place at the end.
+    Kill,
+    /// SIGTERM; a new instance in its place at the end.
+    Terminate,
+    /// SIGSTOP and SIGCONT.
+    StandStill,
+    /// Its line to Redis is in this state.
+    Line(Line),
+    /// Redis is stopped, and comes back empty.
+    RestartEmpty,
+    /// Redis is stopped, and comes back with what it had written.
+    RestartWithData,
+    /// Redis stands still.
+    Freeze,
+    /// FLUSHALL.
+    Flush,
+    /// A replica takes over that has missed the last writes.
+    FailOver,
+    /// Each command to Redis takes 100 ms longer, for everybody.
+    Slow,
+}
+
+impl Fault {
+    /// Whether it happens to one instance.
+    pub fn is_of_one(self) -> bool {
+        matches!(self, Self::Kill | Self::Terminate | Self::StandStill | Self::Line(_))
+    }
+}
+
+impl Fleet {
+    /// Breaks something; `at` is of no matter where it is Redis.
+    pub async fn inflict(&mut self, fault: Fault, at: usize) {
+        match fault {
+            Fault::Kill => self.kill(at),
+            Fault::Terminate => self.terminate(at),
+            Fault::StandStill => self.stand_still(at),
+            Fault::Line(line) => self.set_line(at, line),
+            Fault::RestartEmpty => self.stop_redis(true),
+            Fault::RestartWithData => self.stop_redis(false),
+            Fault::Freeze => self.freeze_redis(),
+            Fault::Flush => self.flush_redis(),
+            Fault::FailOver => self.fail_over(Duration::from_millis(1500)).await,
+            Fault::Slow => self.slow_down(Duration::from_millis(100)),
+        }
+    }
+
+    /// Mends what [`Fleet::inflict`] broke.
+    pub async fn mend(&mut self, fault: Fault, at: usize) {
+        match fault {
+            Fault::Kill | Fault::Terminate => self.replace(at).await,
+            Fault::StandStill => self.go_on(at),
+            Fault::Line(_) => self.heal(at),
+            Fault::RestartEmpty | Fault::RestartWithData => self.start_redis(),
+            Fault::Freeze => self.thaw_redis(),
+            Fault::Flush | Fault::FailOver => {}
+            Fault::Slow => self.slow_down(Duration::ZERO),
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, at: usize) {
+        self.seats.set_open(at, false);
+        self.timeline.die(self.nodes[at].number);
+        self.nodes[at].instance.kill();
+        self.keep_log(at);
+    }
+
+    /// SIGTERM, and its end.
+    pub fn terminate(&mut self, at: usize) {
+        self.seats.set_open(at, false);
+        self.timeline.die(self.nodes[at].number);
+        let (status, took) = self.nodes[at].instance.stop();
+        assert!(status.success(), "{status} after {took:?}\n{}", self.instance(at).log());
+        self.keep_log(at);
+    }
+
+    /// A new instance in the place of a dead one.
+    pub async fn replace(&mut self, at: usize) {
+        let node = self.launch();
+        self.nodes[at] = node;
+        self.settle(at).await;
+        self.offer(at);
+    }
+
+    /// SIGSTOP.
+    pub fn stand_still(&self, at: usize) {
+        self.seats.set_open(at, false);
+        self.timeline.begin(Place::Instance(self.nodes[at].number));
+        self.nodes[at].instance.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self, at: usize) {
+        self.nodes[at].instance.signal("CONT");
+        self.end_trouble_of(at);
+        self.seats.set_open(at, true);
+    }
+
+    /// The line between one instance and Redis is broken in this way.
+    pub fn set_line(&self, at: usize, line: Line) {
+        self.timeline.begin(Place::Instance(self.nodes[at].number));
+        self.nodes[at].line.set(line);
+    }
+
+    /// The line is open again.
+    pub fn heal(&self, at: usize) {
+        self.nodes[at].line.set(Line::Open);
+        self.end_trouble_of(at);
+    }
+
+    /// Each command takes this much longer, for everybody; zero ends it.
+    pub fn slow_down(&self, delay: Duration) {
+        if delay.is_zero() {
+            self.timeline.end(|place| place == Place::Pace);
+        } else {
+            self.timeline.begin(Place::Pace);
+        }
+        self.nodes.iter().for_each(|node| node.line.slow_down(delay));
+    }
+
+    /// Redis dies; whether it loses what it knew.
+    pub fn stop_redis(&mut self, forgets: bool) {
+        let forgets = forgets || !self.settings.is_durable;
+        self.timeline.begin(Place::Redis { forgets });
+        self.servers[self.primary].stop();
+        if forgets {
+            self.servers[self.primary].forget();
+        }
+    }
+
+    /// Redis is back.
+    pub fn start_redis(&mut self) {
+        self.servers[self.primary].start_again();
+        self.monitor(self.primary);
+        self.end_trouble_of_redis();
+    }
+
+    /// Redis stands still.
+    pub fn freeze_redis(&self) {
+        self.timeline.begin(Place::Redis { forgets: false });
+        self.redis().freeze();
+    }
+
+    /// Redis goes on.
+    pub fn thaw_redis(&self) {
+        self.redis().thaw();
+        self.end_trouble_of_redis();
+    }
+
+    /// FLUSHALL.
+    pub fn flush_redis(&self) {
+        self.timeline.begin(Place::Redis { forgets: true });
+        self.redis().ask(&["FLUSHALL"]);
+        self.end_trouble_of_redis();
+    }
+
+    /// Redis has no memory left for anything new.
+    pub fn fill_redis(&self) {
+        self.timeline.begin(Place::Redis { forgets: false });
+        self.redis().ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    }
+
+    /// Redis has room again.
+    pub fn drain_redis(&self) {
+        self.redis().ask(&["CONFIG", "SET", "maxmemory", "0"]);
+        self.end_trouble_of_redis();
+    }
+
+    /// The replica becomes the primary and has missed what was written for so long before; the old
+    /// one becomes its replica and answers READONLY to who has stayed.
+    pub async fn fail_over(&mut self, missed: Duration) {
+        let (old, new) = (self.primary, 1 - self.primary);
+        eventually("the replica follows", PATIENCE, async || {
+            self.servers[new].ask(&["INFO", "replication"]).contains("master_link_status:up")
+        })
+        .await;
+        self.servers[new].ask(&["REPLICAOF", "NO", "ONE"]);
+        sleep(missed).await;
+        self.timeline.begin(Place::Redis { forgets: true });
+        let port = self.servers[new].port();
+        self.servers[old].ask(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
+        self.nodes.iter().for_each(|node| node.line.lead_to(port));
+        self.primary = new;
+        self.port.send_replace(port);
+        self.end_trouble_of_redis();
+    }
+
+    /// Who followed at first, or the primary of old.
+    pub fn replica(&self) -> &RedisServer {
+        &self.servers[1 - self.primary]
+    }
+
+    fn end_trouble_of(&self, at: usize) {
+        let number = self.nodes[at].number;
+        self.timeline.end(|place| place == Place::Instance(number));
+    }
+
+    fn end_trouble_of_redis(&self) {
+        self.timeline.end(|place| matches!(place, Place::Redis { .. }));
+    }
+}
