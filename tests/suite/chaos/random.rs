@@ -207,7 +207,6 @@ impl Drop for Replay {
     }
 }
 
-/// Longest a run may be asked for: what the profile of nextest allows.
 #[test]
 fn the_dice_fall_as_before_with_the_same_seed() {
     let draw = |seed: u64| {
