@@ -140,7 +140,8 @@ async fn the_device_that_stays_hears_everything_once_while_others_come_and_go() 
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_while_a_user_moves_between_instances() {
-    let fleet = TestFleet::start(3).await;
+    // A move may take a busy machine longer than 256 messages, the default, do.
+    let fleet = TestFleet::with_settings(3, "[delivery]\nmailbox_entries = 2000\n").await;
     let (mouth, _ear) = fleet.connect(0, "Sunil").await.split();
     let mut sid = fleet.connect(1, "Sid").await;
     let speaking = tokio::spawn(speak_slowly(mouth, "Sid", 1500));
