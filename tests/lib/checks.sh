@@ -57,6 +57,14 @@ run_random_faults() {
     random_faults "$seconds"
 }
 
+build_release() {
+    cargo build --locked --release
+}
+
+soak_connections() {
+    tests/soak/connections.py "${CARGO_TARGET_DIR:-target}/release/wsfleetd"
+}
+
 soak_random_faults() {
     random_faults 3600
 }
