@@ -259,7 +259,9 @@ impl Router {
     /// connections here have had already goes to other owners, but is never kept.
     async fn redirect(&self, letter: Letter, deaf: Epoch) {
         self.shared.hub.remove_sibling(letter.user, deaf);
-        let was_here = letter.epochs.contains(&self.shared.epoch.get());
+        let me = self.shared.epoch.get();
+        // What comes back from one's own inbox was not here, though the script named this owner.
+        let was_here = deaf != me && letter.epochs.contains(&me);
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
         let mut silent = vec![deaf];
         silent.extend(tried.iter().filter(|epoch| !self.shared.view.lives(**epoch)));

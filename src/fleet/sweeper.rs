@@ -147,7 +147,7 @@ impl Sweeper {
         }
         let missed = |connection: &Connection| {
             let partition = connection.user().partition(partitions);
-            anew[usize::from(partition)] && connection.may_be_asserted()
+            anew[usize::from(partition)] && connection.may_be_asserted_or_is_missed()
         };
         self.assert(epoch, self.work.hub.select(missed));
         !anew.contains(&false)
@@ -156,8 +156,8 @@ impl Sweeper {
     /// Registers those that this epoch has not registered yet.
     fn assert_unknown(&self, epoch: Epoch) {
         let unknown = |connection: &Connection| {
-            connection.may_be_asserted()
-                && connection.registration().is_none_or(|known| known.epoch != epoch)
+            let is_known = connection.registration().is_some_and(|known| known.epoch == epoch);
+            connection.may_be_asserted() && (connection.take_missed() || !is_known)
         };
         self.assert(epoch, self.work.hub.select(unknown));
     }

@@ -43,6 +43,8 @@ pub struct Connection {
     registration: Mutex<Option<Registration>>,
     /// Set while its first claim is on its way: nobody else may claim it meanwhile.
     is_claiming: AtomicBool,
+    /// Set when all others were registered again while its first claim was on its way.
+    is_missed: AtomicBool,
 }
 
 impl Connection {
@@ -56,7 +58,8 @@ impl Connection {
     ) -> Self {
         let (registration, is_claiming) = (Mutex::new(None), AtomicBool::new(true));
         let outbox = Outbox::new(outbox_bytes);
-        Self { id, number, user, about, outbox, registration, is_claiming }
+        let is_missed = AtomicBool::new(false);
+        Self { id, number, user, about, outbox, registration, is_claiming, is_missed }
     }
 
     /// Its public id.
@@ -102,12 +105,33 @@ impl Connection {
 
     /// Its first claim has been answered, or given up.
     pub fn end_claim(&self) {
-        self.is_claiming.store(false, Ordering::Release);
+        self.is_claiming.store(false, Ordering::SeqCst);
     }
 
     /// Whether its first claim is still on its way.
     pub fn is_claiming(&self) -> bool {
-        self.is_claiming.load(Ordering::Acquire)
+        self.is_claiming.load(Ordering::SeqCst)
+    }
+
+    /// Notes that all others are being registered again; whether it may be, too. While its first
+    /// claim is on its way it may not, and must be afterwards: what was said of it, or to it,
+    /// meanwhile may not have been heard.
+    pub fn may_be_asserted_or_is_missed(&self) -> bool {
+        if self.is_claiming() {
+            self.is_missed.store(true, Ordering::SeqCst);
+        }
+        // The claim may have ended meanwhile, without a look at the mark.
+        self.may_be_asserted()
+    }
+
+    /// Whether it was missed when all others were registered again.
+    pub fn is_missed(&self) -> bool {
+        self.is_missed.load(Ordering::SeqCst)
+    }
+
+    /// The same; asking clears it.
+    pub fn take_missed(&self) -> bool {
+        self.is_missed.swap(false, Ordering::SeqCst)
     }
 
     /// Whether it may be registered again by others than its own session.

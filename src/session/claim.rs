@@ -135,6 +135,9 @@ impl Registrar {
             Claimed { registrar: self.clone(), connection, held: Vec::new(), is_released: false };
         let registered = self.register(&claimed.connection).await;
         claimed.connection.end_claim();
+        if claimed.connection.is_missed() {
+            self.set_unsettled();
+        }
         // A copy may have come by another way since the connection is in the hub, or be to come.
         let (hub, user) = (self.shared.router.hub(), claimed.connection.user());
         let held = registered?.into_iter().filter(|held| hub.note_seen(user, held.mid));
