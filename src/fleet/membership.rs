@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::{predecessor::EpochFile, reaper::Reaper, sweeper::Sweeper};
 use crate::{
@@ -237,6 +237,7 @@ impl Membership {
     async fn rejoin(&mut self, old: Epoch) -> Result<(), Mismatch> {
         self.lease.set(false);
         let epoch = self.parts.epoch.renew();
+        trace!(target: events::TRACE, "fence old={old} new={epoch}");
         warn!(
             message_id = events::LEASE_LOST,
             fleet.epoch = %epoch,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, trace};
 
 use super::{
     Letter, Relay, Returned,
@@ -18,6 +18,7 @@ use crate::{
     ids::{Epoch, UserHash},
     protocol::close::Close,
     redis::InboxEvent,
+    telemetry::events::TRACE,
 };
 
 impl Relay {
@@ -80,12 +81,15 @@ impl Relay {
     fn deliver(&self, epoch: Epoch, mut letter: Letter) {
         let delivery = Delivery::named(letter.mid, letter.payload.clone());
         let local = self.shared.hub.deliver(letter.user, &delivery);
+        let (user, mid, taken) = (letter.user, letter.mid, local.delivered);
+        trace!(target: TRACE, "deliver epoch={epoch} user={user} mid={mid} taken={taken}");
         let back = letter.from;
         letter.from = epoch;
         if !local.known {
             return self.answer(back, &Envelope::NotMine(letter));
         }
-        let unnamed = local.siblings.iter().filter(|s| **s != back && !letter.epochs.contains(s));
+        // The sender too: if it has the user by now and did not name itself, nobody there had it.
+        let unnamed = local.siblings.iter().filter(|sibling| !letter.epochs.contains(sibling));
         let missing: Vec<_> = unnamed.copied().collect();
         if !missing.is_empty() {
             letter.epochs = missing;

@@ -15,6 +15,10 @@ macro_rules! events {
     };
 }
 
+/// The target of what a checker wants to know of each message, and nobody else; off unless named
+/// in `telemetry.level`. No text of a client and no name stands there, only hashes.
+pub const TRACE: &str = "wsfleetd::trace";
+
 events! {
     /// The process has read its configuration and begins to build itself.
     STARTED = "0ec46a3c58bd480d8603031e0033f8d7";

@@ -36,6 +36,7 @@ mod readme;
 mod reload;
 mod revocation;
 mod stop;
+mod replay;
 mod store;
 mod support;
 mod telemetry;

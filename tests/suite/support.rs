@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod recorder;
 pub mod redis;
 pub mod tls;
 pub mod wscat;

@@ -21,4 +21,5 @@ mod relay;
 mod router;
 pub mod rules;
 mod sweeper;
+pub mod trace;
 pub mod world;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{client::Client, instance::Instance, redis::RedisServer};
+use super::{client::Client, instance::Instance, recorder::Recorder, redis::RedisServer};
 
 /// Instances that share a Redis.
 pub struct TestFleet {
@@ -14,6 +14,9 @@ pub struct TestFleet {
     instances: Vec<Instance>,
     pub redis: RedisServer,
     more: String,
+    /// What ended instances have said, where it is wanted.
+    said: Vec<String>,
+    is_recorded: bool,
 }
 
 impl TestFleet {
@@ -27,9 +30,31 @@ impl TestFleet {
         let redis = RedisServer::start();
         let more = format!("[redis]\nurl = \"{}\"\n{more}", redis.url());
         let instances = (0..size).map(|_| Instance::start(&more)).collect();
-        let fleet = Self { instances, redis, more };
+        let (said, is_recorded) = (Vec::new(), false);
+        let fleet = Self { instances, redis, more, said, is_recorded };
         fleet.settle().await;
         fleet
+    }
+
+    /// The same, recorded from the first command on, with daemons that say what they deliver.
+    pub async fn recorded(size: usize, more: &str) -> (Self, Recorder) {
+        let redis = RedisServer::start();
+        let recorder = Recorder::start(redis.port());
+        let level = "[telemetry]\nlevel = \"info,wsfleetd=debug,wsfleetd::trace=trace\"\n";
+        let more = format!("[redis]\nurl = \"{}\"\n{level}{more}", redis.url());
+        let instances = (0..size).map(|_| Instance::start_in(&[], &more)).collect();
+        let (said, is_recorded) = (Vec::new(), true);
+        let fleet = Self { instances, redis, more, said, is_recorded };
+        fleet.settle().await;
+        (fleet, recorder)
+    }
+
+    /// Everything that any instance has said.
+    pub fn logs(&self) -> Vec<String> {
+        let now = self.instances.iter().map(Instance::log);
+        now.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>())
+            .chain(self.said.iter().cloned())
+            .collect()
     }
 
     /// Adds an instance.
@@ -42,7 +67,12 @@ impl TestFleet {
 
     /// Starts a new instance in the place of one that has ended.
     pub async fn replace(&mut self, at: usize) {
-        self.instances[at] = Instance::start(&self.more);
+        if self.is_recorded {
+            self.said.extend(self.instances[at].log().lines().map(str::to_owned));
+            self.instances[at] = Instance::start_in(&[], &self.more);
+        } else {
+            self.instances[at] = Instance::start(&self.more);
+        }
         self.settle_one(at).await;
     }
 
