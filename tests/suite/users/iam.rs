@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -130,6 +131,7 @@ impl Rds {
         message(&mut stream).await?;
         // AuthenticationCleartextPassword
         stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).await?;
+        stream.flush().await?;
         assert_eq!(stream.read_u8().await?, b'p');
         let password = message(&mut stream).await?;
         let error = b"SFATAL\0VFATAL\0C28P01\0Mrefused by the test\0\0";
@@ -152,18 +154,8 @@ async fn message(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<u8>
 #[tokio::test]
 async fn the_server_gets_a_token_of_the_role_over_tls() {
     let rds = Rds::start().await;
-    let (port, ca) = (rds.port().to_string(), rds.folder.path().join("ca.pem"));
-    let vars = [
-        ("RDS_PORT", port.as_str()),
-        ("RDS_CA", ca.to_str().unwrap()),
-        ("AWS_CONFIG_FILE", "/dev/null"),
-        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
-        ("AWS_REGION", "eu-west-1"),
-        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
-        ("AWS_SECRET_ACCESS_KEY", "s+cr/et"),
-    ];
     let log = rds.folder.path().join("log");
-    let mut client = Role::start_logging("users::iam::client", &vars, &log);
+    let mut client = start_client(&rds, rds.port(), &log);
     let patience = Duration::from_secs(30);
     let first = tokio::time::timeout(patience, rds.password()).await.expect("in time").unwrap();
     let login = Login { host: "127.0.0.1".into(), port: rds.port(), user: "app".into() };
@@ -179,15 +171,51 @@ async fn the_server_gets_a_token_of_the_role_over_tls() {
     assert!(!said.contains("X-Amz-Signature"), "{said}");
 }
 
+#[tokio::test]
+async fn a_server_without_tls_gets_no_token() {
+    let rds = Rds::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let log = rds.folder.path().join("log");
+    let mut client = start_client(&rds, listener.local_addr().unwrap().port(), &log);
+    for _ in 0..2 {
+        let accepting = tokio::time::timeout(Duration::from_secs(30), listener.accept());
+        let (mut stream, _): (TcpStream, _) = accepting.await.expect("in time").unwrap();
+        message(&mut stream).await.unwrap();
+        stream.write_all(b"N").await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    client.wait();
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("does not support TLS"), "{said}");
+}
+
+/// A process on an instance with a role, which believes the CA of `rds` and connects to `port`.
+fn start_client(rds: &Rds, port: u16, log: &Path) -> Role {
+    let (port, ca) = (port.to_string(), rds.folder.path().join("ca.pem"));
+    let vars = [
+        ("RDS_PORT", port.as_str()),
+        ("RDS_CA", ca.to_str().expect("a plain path")),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
+        ("AWS_SECRET_ACCESS_KEY", "s+cr/et"),
+    ];
+    Role::start_logging("users::iam::client", &vars, log)
+}
+
 /// Another process, so that the environment is its own.
 #[tokio::test]
-#[ignore = "a role of the test above"]
+#[ignore = "runs as the child of the tests in this file"]
 async fn client() {
-    let var = |name: &str| std::env::var(name).expect(name);
+    let Ok(port) = std::env::var("RDS_PORT") else { return };
+    let ca = std::env::var("RDS_CA").expect("the CA's file");
     let settings = Database {
         auth: DatabaseAuth::RdsIam,
-        ca_file: Some(var("RDS_CA").into()),
-        ..database(&format!("postgres://app@127.0.0.1:{}/app", var("RDS_PORT")))
+        ca_file: Some(ca.into()),
+        ..database(&format!("postgres://app@127.0.0.1:{port}/app"))
     };
     let directory = PostgresDirectory::open(&settings).expect("settings that can work");
     eprintln!("{directory:?}");
@@ -209,20 +237,4 @@ async fn settings_that_would_send_the_token_in_clear_or_to_several_are_refused()
         assert!(refused.contains(problem), "{url}: {refused}");
         assert!(refused.starts_with("database.url: "), "{refused}");
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("postgres://app@127.0.0.1:{}/app", listener.local_addr().unwrap().port());
-    let settings = Database { auth: DatabaseAuth::RdsIam, ..database(&url) };
-    let directory = PostgresDirectory::open(&settings).unwrap();
-    // A server without TLS hears that it is wanted, and no more.
-    let serve = async {
-        let (mut stream, _): (TcpStream, _) = listener.accept().await.unwrap();
-        message(&mut stream).await.unwrap();
-        stream.write_all(b"N").await.unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.unwrap();
-        rest
-    };
-    let (refused, rest) = tokio::join!(directory.check(), serve);
-    assert!(refused.unwrap_err().to_string().contains("does not support TLS"));
-    assert!(rest.is_empty(), "{rest:?}");
 }
