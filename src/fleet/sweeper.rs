@@ -150,6 +150,7 @@ impl Sweeper {
             anew[usize::from(partition)] && connection.may_be_asserted_or_is_missed()
         };
         self.assert(epoch, self.work.hub.select(missed));
+        self.work.registrar.doubt_releases();
         !anew.contains(&false)
     }
 

@@ -7,6 +7,7 @@
 //! registered when it is back: an outage of Redis closes nobody.
 
 mod dismissal;
+mod recent;
 
 use std::{
     collections::VecDeque,
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 pub use self::dismissal::Dismissal;
-use self::dismissal::Verdicts;
+use self::{dismissal::Verdicts, recent::Recent};
 use crate::{
     hub::{Connection, Delivery, Registration},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash},
@@ -91,6 +92,7 @@ struct Shared {
     lost: Mutex<VecDeque<(Epoch, Release)>>,
     /// A std lock: held to push or take.
     suspects: Mutex<Vec<UserHash>>,
+    recent: Recent,
     verdicts: Verdicts,
 }
 
@@ -123,6 +125,7 @@ impl Registrar {
             call: Notify::new(),
             lost: Mutex::default(),
             suspects: Mutex::default(),
+            recent: Recent::default(),
             verdicts: Verdicts::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -199,6 +202,14 @@ impl Registrar {
         let mut suspects = self.suspects();
         let rest = suspects.len().saturating_sub(SETTLED_AT_ONCE);
         suspects.split_off(rest)
+    }
+
+    /// Another Redis, or the same after a restart, may have missed the last releases: they are
+    /// said again.
+    pub fn doubt_releases(&self) {
+        for (epoch, release) in self.shared.recent.take() {
+            self.keep_lost(epoch, release);
+        }
     }
 
     /// Says again what Redis did not answer; stops at the first that it does not answer again.
@@ -307,9 +318,12 @@ impl Registrar {
             tag,
             unwritten: named.collect(),
         };
-        if let Err(error) = self.shared.store.disconnect(registration.epoch, &release).await {
-            debug!("a release is not answered yet: {error}");
-            self.keep_lost(registration.epoch, release);
+        match self.shared.store.disconnect(registration.epoch, &release).await {
+            Ok(_) => self.shared.recent.note(registration.epoch, release),
+            Err(error) => {
+                debug!("a release is not answered yet: {error}");
+                self.keep_lost(registration.epoch, release);
+            }
         }
     }
 
