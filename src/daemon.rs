@@ -3,6 +3,7 @@
 //! The only place that knows every module. Settings are turned into each module's own `Config`
 //! in `parts`; here is the order in which things start and end.
 
+mod auth;
 mod checks;
 mod desk;
 mod limits;

@@ -19,8 +19,9 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -66,8 +67,8 @@ pub struct Config {
 
 /// What the handshake works with.
 pub struct Parts {
-    /// Who a client is.
-    pub auth: Authenticator,
+    /// Who a client is; its keys may be replaced.
+    pub auth: ArcSwap<Authenticator>,
     /// Who may connect.
     pub directory: Arc<dyn Directory>,
     /// Whether all instances read the same users, and not each its own file.
@@ -155,6 +156,11 @@ impl Upgrader {
         self.shared.gate.seats()
     }
 
+    /// Checks credentials with other keys from now on. Open connections stay.
+    pub fn set_auth(&self, auth: Authenticator) {
+        self.shared.parts.auth.store(Arc::new(auth));
+    }
+
     /// Whether `path` is one of the WebSocket's.
     pub fn serves(&self, path: &str) -> bool {
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -204,7 +210,7 @@ impl Upgrader {
         let who = Subject { client: Some(client), connection: Some(id), user: None };
         let seat = self.shared.gate.enter(client, &who)?;
         let parts = &self.shared.parts;
-        let user = parts.auth.identify(handshake)?;
+        let user = parts.auth.load_full().identify(handshake).await?;
         self.check_registered(&user).await?;
         let hash = parts.router.hasher().hash(user.as_str());
         let about = About { user: user.clone(), client, connected: clock::now() };
@@ -251,8 +257,13 @@ impl Upgrader {
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let allowed = &self.shared.allowed_origins;
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-        let listed = allowed.iter().any(|allowed| origin.as_bytes() == allowed.as_bytes());
-        if allowed.is_empty() || listed { Ok(()) } else { Err(Refusal::Origin) }
+        let is_allowed = match allowed.is_empty() {
+            // A credential that the browser sends by itself must not serve a stranger's page.
+            true if self.shared.parts.auth.load().is_ambient() => is_same_host(origin, headers),
+            true => true,
+            false => allowed.iter().any(|allowed| origin.as_bytes() == allowed.as_bytes()),
+        };
+        if is_allowed { Ok(()) } else { Err(Refusal::Origin) }
     }
 
     async fn check_registered(&self, name: &UserId) -> Result<(), Refusal> {
@@ -292,12 +303,19 @@ async fn begin(
     Some((Session::new(config, router, claimed, stream, ahead).await, seat))
 }
 
+/// Whether a page's origin names the host that the request was sent to.
+fn is_same_host(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    matches!((origin, host), (Some((_, page)), Some(host)) if page.eq_ignore_ascii_case(host))
+}
+
 fn switching(key: &[u8]) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     if let Ok(accept) = derive_accept_key(key).parse() {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
@@ -309,7 +327,7 @@ fn refuse(refusal: Refusal, id: ConnectionId) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.extend(refusal.headers());
     response
 }

@@ -20,7 +20,7 @@ use super::{
         },
     },
     settings::{
-        AuthMode::{Header, Token},
+        AuthMode::{Alb, Header, Token},
         ClassicDelivery::{Drop, Handover},
         CompatMode, DatabaseAuth, IdentitySource,
         LogTarget::{self, Journald, Json},
@@ -196,19 +196,27 @@ pub static KEYS: &[Key] = keys! {
 
     "auth.modes" => auth.modes: List {
             least: 1,
-            each: Choice(&[("header", Header), ("token", Token)]),
+            each: Choice(&[("header", Header), ("token", Token), ("alb", Alb)]),
         },
         Public, Restart,
         "How clients say who they are; the first mode whose credential is present decides. \
          \"header\" believes the header `username` and proves nothing: unless both listeners are \
-         on loopback it needs auth.header.trusted_proxies.";
+         on loopback it needs auth.header.trusted_proxies. \"token\": a signed token. \"alb\": what \
+         the load balancer says of who has logged in at it, in x-amzn-oidc-data; pages of other \
+         hosts are then refused unless websocket.allowed_origins names them.";
     "auth.header.trusted_proxies" => auth.header_trusted_proxies: List { least: 0, each: Network },
         Public, Restart,
         "Networks from which the header `username` is believed.";
     "auth.token.key_file" => auth.token_key_file: Readable,
         Public, Restart,
-        "Key that signs tokens (HS256). Empty: the systemd credential wsfleetd.auth-secret; \
-         without redis.url, one that the daemon makes for itself in its state directory.";
+        "Key that signs tokens: 32 bytes or more for HS256, or a public key in PEM for RS256, ES256 \
+         or EdDSA. Read again on reload. Empty: the systemd credential wsfleetd.auth-secret; without \
+         redis.url and auth.token.jwks_file, one that the daemon makes for itself in its state \
+         directory.";
+    "auth.token.jwks_file" => auth.token_jwks_file: Readable,
+        Public, Restart,
+        "The issuer's keys as a JSON Web Key Set, besides the one of auth.token.key_file. A token \
+         that names its key (kid) is checked with that one. Read again on reload.";
     "auth.token.allow_query" => auth.token_allow_query: Flag,
         Public, Restart,
         "Whether a token may also come as ?token= in the URL, which proxies write to their logs.";
@@ -221,6 +229,21 @@ pub static KEYS: &[Key] = keys! {
     "auth.token.leeway" => auth.token_leeway: Span(s(0), s(600)),
         Public, Restart,
         "How far the issuer's clock may be from ours.";
+    "auth.alb.signer" => auth.alb_signer: FREE,
+        Public, Restart,
+        "The load balancer's ARN. Every account's load balancers sign with the same keys, so only \
+         what this one has signed is believed.";
+    "auth.alb.claim" => auth.alb_claim: FREE,
+        Public, Restart,
+        "The claim of the load balancer's that is the username: sub, email, …";
+    "auth.alb.key_file" => auth.alb_key_file: Readable,
+        Public, Restart,
+        "The load balancer's public key in PEM, read again on reload. Empty: it is fetched when it \
+         is needed, by the name that stands in what it has signed.";
+    "auth.alb.endpoint" => auth.alb_endpoint: FREE,
+        Public, Restart,
+        "Where the load balancer's public keys are fetched. Empty: AWS's endpoint for the region of \
+         auth.alb.signer.";
 
     "redis.url" => redis.url: REDIS_URL,
         Secret, Restart,

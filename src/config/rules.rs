@@ -57,7 +57,11 @@ const RULES: &[Rule] = &[
         keys: &["auth.modes", "auth.header.trusted_proxies", "listen.app", "listen.api"],
         check: header_is_not_for_everybody,
     },
-    Rule { keys: &["auth.token.key_file", "auth.modes", "redis.url"], check: fleet_shares_a_key },
+    Rule {
+        keys: &["auth.token.key_file", "auth.token.jwks_file", "auth.modes", "redis.url"],
+        check: fleet_shares_a_key,
+    },
+    Rule { keys: &["auth.alb.signer", "auth.modes"], check: load_balancer_is_known },
     Rule { keys: &["database.auth"], check: tokens_can_be_made },
     Rule {
         keys: &["database.auth", "database.url", "database.replica_url"],
@@ -196,11 +200,25 @@ fn header_is_not_for_everybody(settings: &Settings) -> Result<(), Broken> {
 
 fn fleet_shares_a_key(settings: &Settings) -> Result<(), Broken> {
     let token = settings.auth.modes.contains(&AuthMode::Token);
-    let keyless = settings.auth.token_key_file.is_none();
+    let auth = &settings.auth;
+    let keyless = auth.token_key_file.is_none() && auth.token_jwks_file.is_none();
     unless(token && keyless && settings.redis.url.is_some(), || Broken {
         problem: "the instances of a fleet must accept the same tokens, and there is no key".into(),
         remedy: "set auth.token.key_file, or store the key as the credential \
                  wsfleetd.auth-secret, the same on all instances"
+            .into(),
+    })
+}
+
+fn load_balancer_is_known(settings: &Settings) -> Result<(), Broken> {
+    let auth = &settings.auth;
+    let parts: Vec<_> = auth.alb_signer.split(':').collect();
+    let is_arn =
+        matches!(parts[..], ["arn", _, "elasticloadbalancing", region, _, _] if !region.is_empty());
+    unless(auth.modes.contains(&AuthMode::Alb) && !is_arn, || Broken {
+        problem: "the mode \"alb\" believes one load balancer, and this is no ARN of one".into(),
+        remedy: "set auth.alb.signer to the load balancer's ARN, \
+                 arn:aws:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/app/NAME/ID"
             .into(),
     })
 }

@@ -82,6 +82,8 @@ pub enum AuthMode {
     Header,
     /// A signed token.
     Token,
+    /// `x-amzn-oidc-data`, signed by the load balancer.
+    Alb,
 }
 
 /// `[auth]`.
@@ -92,6 +94,8 @@ pub struct Auth {
     pub header_trusted_proxies: Vec<IpNet>,
     /// `auth.token.key_file`; `None`: the credential `wsfleetd.auth-secret`, if systemd gave one.
     pub token_key_file: Option<PathBuf>,
+    /// `auth.token.jwks_file`
+    pub token_jwks_file: Option<PathBuf>,
     /// `auth.token.allow_query`
     pub token_allow_query: bool,
     /// `auth.token.audience`; empty: not checked.
@@ -100,6 +104,14 @@ pub struct Auth {
     pub token_issuer: String,
     /// `auth.token.leeway`
     pub token_leeway: Duration,
+    /// `auth.alb.signer`; empty: none.
+    pub alb_signer: String,
+    /// `auth.alb.claim`
+    pub alb_claim: String,
+    /// `auth.alb.key_file`
+    pub alb_key_file: Option<PathBuf>,
+    /// `auth.alb.endpoint`; empty: that of the signer's region.
+    pub alb_endpoint: String,
 }
 
 /// `[redis]`.
@@ -311,10 +323,15 @@ impl Default for Auth {
             modes: vec![AuthMode::Token],
             header_trusted_proxies: Vec::new(),
             token_key_file: None,
+            token_jwks_file: None,
             token_allow_query: false,
             token_audience: String::new(),
             token_issuer: String::new(),
             token_leeway: Duration::from_secs(30),
+            alb_signer: String::new(),
+            alb_claim: "sub".into(),
+            alb_key_file: None,
+            alb_endpoint: String::new(),
         }
     }
 }

@@ -4,19 +4,19 @@
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
-use secrecy::{ExposeSecret, SecretString};
+use arc_swap::ArcSwap;
+use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DaemonError,
+    DaemonError, auth,
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
     limits, reload,
     revocation::{self, Revocation},
-    token_key,
 };
 use crate::{
-    config::settings::{AuthMode, ClassicDelivery, Settings},
+    config::settings::{ClassicDelivery, Settings},
     control,
     fleet::{
         identity::Identity,
@@ -33,10 +33,7 @@ use crate::{
     router::{self, Router},
     session::{self, Registrar},
     store::{HoldPolicy, SharedStore, View, memory::MemoryStore, shared::SharedState},
-    upgrade::{
-        self, Upgrader,
-        auth::{Authenticator, Mode, TokenConfig, TokenVerifier},
-    },
+    upgrade::{self, Upgrader},
     users::Directory,
 };
 
@@ -111,7 +108,7 @@ impl Parts {
             None => (ground.alone(), None),
         };
         ground.follow_directory(&vital, &directory, &registrar);
-        let (auth, token_key) = authenticator(settings)?;
+        let (auth, token_key) = auth::authenticator(settings)?;
         let certificate = reload::certificate(settings)
             .map_err(|fault| DaemonError::Setting(format!("listen.tls_certificate: {fault}")))?;
         let config = upgrade_config(settings);
@@ -119,7 +116,7 @@ impl Parts {
         let tasks = ground.tasks.clone();
         let reporter = Reporter::new(tasks.clone(), background.clone());
         let edge = upgrade::Parts {
-            auth,
+            auth: ArcSwap::from_pointee(auth),
             directory: directory.clone(),
             directory_is_shared: settings.database.url.is_some(),
             registrar: registrar.clone(),
@@ -388,33 +385,6 @@ fn upgrade_config(settings: &Settings) -> upgrade::Config {
             max_lifetime: websocket.max_lifetime,
         },
     }
-}
-
-fn authenticator(settings: &Settings) -> Result<(Authenticator, Vec<u8>), DaemonError> {
-    let auth = &settings.auth;
-    let (mut modes, mut token_key) = (Vec::new(), Vec::new());
-    for mode in &auth.modes {
-        modes.push(match mode {
-            AuthMode::Header => {
-                Mode::Header { trusted_proxies: auth.header_trusted_proxies.clone() }
-            }
-            AuthMode::Token => {
-                let key = token_key::load(settings)?;
-                token_key = key.expose_secret().to_vec();
-                let config = TokenConfig {
-                    key,
-                    allow_query: auth.token_allow_query,
-                    audience: auth.token_audience.clone(),
-                    issuer: auth.token_issuer.clone(),
-                    leeway: auth.token_leeway,
-                };
-                let verifier = TokenVerifier::new(&config)
-                    .map_err(|error| token_key::rejected(settings, &error))?;
-                Mode::Token(Box::new(verifier))
-            }
-        });
-    }
-    Ok((Authenticator::new(modes), token_key))
 }
 
 fn read(key: &str, file: &Path) -> Result<Vec<u8>, DaemonError> {

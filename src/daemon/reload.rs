@@ -7,7 +7,7 @@
 
 use tracing::{error, info, warn};
 
-use super::{parts::Parts, serving};
+use super::{auth, parts::Parts, serving};
 use crate::{
     config::{
         Source,
@@ -84,7 +84,7 @@ impl Reloader {
 
 impl Parts {
     /// Makes of `new` what differs from `old` and is live; answers what could not be done.
-    pub async fn apply(&self, _old: &Settings, new: &Settings) -> Vec<Unchanged> {
+    pub async fn apply(&self, old: &Settings, new: &Settings) -> Vec<Unchanged> {
         let mut unchanged = Vec::new();
         self.apply_limits(new);
         self.directory.follow(&new.users);
@@ -101,6 +101,13 @@ impl Parts {
                 unchanged
                     .push(Unchanged { key: "listen.tls_certificate", problem: problem.clone() });
                 unchanged.push(Unchanged { key: "listen.tls_key", problem });
+            }
+        }
+        // Files that keys name; the keys themselves take a restart.
+        match auth::authenticator(old) {
+            Ok((auth, _)) => self.upgrader.set_auth(auth),
+            Err(error) => {
+                error!("the keys of credentials are not reloaded, the old ones stay: {error}");
             }
         }
         unchanged

@@ -12,7 +12,7 @@ use secrecy::SecretSlice;
 use tracing::info;
 
 use super::DaemonError;
-use crate::{config::settings::Settings, upgrade::auth::token::KeyTooShort};
+use crate::{config::settings::Settings, upgrade::auth::KeyError};
 
 /// Below the state directory.
 const FILE: &str = "auth-secret";
@@ -36,7 +36,7 @@ pub fn load(settings: &Settings) -> Result<SecretSlice<u8>, DaemonError> {
 }
 
 /// Says which file holds a key that cannot be used.
-pub fn rejected(settings: &Settings, error: &KeyTooShort) -> DaemonError {
+pub fn rejected(settings: &Settings, error: &KeyError) -> DaemonError {
     let own = settings.instance.state_dir.join(FILE);
     let file = settings.auth.token_key_file.as_deref().unwrap_or(&own).display();
     DaemonError::Setting(format!(

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// A credential that proves nothing.
     #[error("the credential is not valid: {0}")]
     BadCredential(&'static str),
+    /// The key that the credential was signed with cannot be had now.
+    #[error("the load balancer's key cannot be had")]
+    KeysAway,
     /// Proven, but not in the directory.
     #[error("the user is not registered")]
     UnknownUser,
@@ -72,9 +75,11 @@ impl Refusal {
                 StatusCode::UNAUTHORIZED
             }
             Self::AddressTooFast | Self::TooFast => StatusCode::TOO_MANY_REQUESTS,
-            Self::Full | Self::ShortOfMemory | Self::DirectoryAway | Self::Late => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Full
+            | Self::ShortOfMemory
+            | Self::KeysAway
+            | Self::DirectoryAway
+            | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -90,9 +95,11 @@ impl Refusal {
             Self::NoCredential | Self::BadCredential(_) => "Unauthorized",
             Self::UnknownUser => "Cannot identify user.",
             Self::AddressTooFast | Self::TooFast => "Too Many Requests",
-            Self::Full | Self::ShortOfMemory | Self::DirectoryAway | Self::Late => {
-                "Service Unavailable"
-            }
+            Self::Full
+            | Self::ShortOfMemory
+            | Self::KeysAway
+            | Self::DirectoryAway
+            | Self::Late => "Service Unavailable",
         }
     }
 

@@ -1,5 +1,6 @@
 //! The handshake on one instance: every refusal by its row, and every form that is accepted.
 
+mod keys;
 mod refusals;
 mod tokens;
 

@@ -1,4 +1,4 @@
-//! A signed token: JWT with HS256, from wherever a client can put one.
+//! A signed token: JWT with HS256, RS256, ES256 or EdDSA, from wherever a client can put one.
 //!
 //! A browser cannot set headers on a WebSocket, hence the subprotocol; and some cannot do that
 //! either, hence the query, which is off by default because it ends up in access logs.
@@ -6,21 +6,20 @@
 use std::{fmt, time::Duration};
 
 use http::header;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::{ExposeSecret, SecretSlice};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation, errors::Error};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Refusal, request::Handshake};
+use super::{
+    super::{Refusal, request::Handshake},
+    keys::{KeyRing, reason},
+};
 use crate::{clock, ids::UserId};
-
-/// HS256 needs a key of at least its hash's size (RFC 7518 §3.2).
-pub const MIN_KEY_BYTES: usize = 32;
 
 /// What this module needs to know.
 #[derive(Clone)]
 pub struct TokenConfig {
-    /// The key; see [`MIN_KEY_BYTES`].
-    pub key: SecretSlice<u8>,
+    /// What tokens are checked with.
+    pub keys: KeyRing,
     /// Whether `?token=` counts.
     pub allow_query: bool,
     /// Expected `aud`; empty: not checked.
@@ -31,11 +30,6 @@ pub struct TokenConfig {
     pub leeway: Duration,
 }
 
-/// The key cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token key has {0} bytes; HS256 needs at least {MIN_KEY_BYTES}")]
-pub struct KeyTooShort(usize);
-
 /// The claims this daemon reads; all others are let be.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
@@ -45,18 +39,14 @@ struct Claims {
 
 /// Checks tokens.
 pub struct TokenVerifier {
-    key: DecodingKey,
+    keys: KeyRing,
     validation: Validation,
     allow_query: bool,
 }
 
 impl TokenVerifier {
-    /// Refuses a key that is too short to be one.
-    pub fn new(config: &TokenConfig) -> Result<Self, KeyTooShort> {
-        let key = config.key.expose_secret();
-        if key.len() < MIN_KEY_BYTES {
-            return Err(KeyTooShort(key.len()));
-        }
+    /// Over the keys of `config`; without any, every token is refused.
+    pub fn new(config: &TokenConfig) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = config.leeway.as_secs();
         validation.validate_nbf = true;
@@ -70,8 +60,7 @@ impl TokenVerifier {
             validation.set_issuer(&[&config.issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        let key = DecodingKey::from_secret(key);
-        Ok(Self { key, validation, allow_query: config.allow_query })
+        Self { keys: config.keys.clone(), validation, allow_query: config.allow_query }
     }
 
     /// The user of the token, if there is one.
@@ -83,9 +72,21 @@ impl TokenVerifier {
     }
 
     fn verify(&self, token: &str) -> Result<UserId, Refusal> {
-        let token = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .map_err(|error| Refusal::BadCredential(reason(&error)))?;
-        UserId::parse(&token.claims.sub).ok_or(Refusal::UnknownUser)
+        let bad = |error: &Error| Refusal::BadCredential(reason(error));
+        let header = jsonwebtoken::decode_header(token).map_err(|error| bad(&error))?;
+        if !self.keys.knows(header.alg) {
+            return Err(Refusal::BadCredential("no key is for the token's algorithm"));
+        }
+        let mut refusal = Refusal::BadCredential("the token's key is not known");
+        for key in self.keys.for_token(&header) {
+            let mut validation = self.validation.clone();
+            validation.algorithms = vec![key.algorithm];
+            match jsonwebtoken::decode::<Claims>(token, &key.key, &validation) {
+                Ok(token) => return UserId::parse(&token.claims.sub).ok_or(Refusal::UnknownUser),
+                Err(error) => refusal = bad(&error),
+            }
+        }
+        Err(refusal)
     }
 }
 
@@ -120,21 +121,6 @@ fn query<'a>(handshake: &Handshake<'a>) -> Option<&'a str> {
     handshake.query?.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// Why, in words that do not repeat the token.
-fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
-    use jsonwebtoken::errors::ErrorKind;
-    match error.kind() {
-        ErrorKind::ExpiredSignature => "the token has expired",
-        ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::InvalidSignature => "the token's signature is wrong",
-        ErrorKind::InvalidAlgorithm => "the token's algorithm is not HS256",
-        ErrorKind::InvalidAudience => "the token is for another audience",
-        ErrorKind::InvalidIssuer => "the token is from another issuer",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks a claim",
-        _ => "the token cannot be read",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -144,8 +130,10 @@ mod tests {
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     fn config() -> TokenConfig {
+        let mut keys = KeyRing::default();
+        keys.add_file(KEY).unwrap();
         TokenConfig {
-            key: KEY.to_vec().into(),
+            keys,
             allow_query: false,
             audience: String::new(),
             issuer: String::new(),
@@ -163,7 +151,7 @@ mod tests {
     }
 
     fn verify(config: &TokenConfig, token: &str) -> Result<String, Refusal> {
-        TokenVerifier::new(config).unwrap().verify(token).map(|user| user.to_string())
+        TokenVerifier::new(config).verify(token).map(|user| user.to_string())
     }
 
     #[test]
@@ -199,7 +187,7 @@ mod tests {
             ),
             (
                 signed(&serde_json::json!({"sub":"Sid","exp":now + 60}), Algorithm::HS512, KEY),
-                "the token's algorithm is not HS256",
+                "no key is for the token's algorithm",
             ),
             (
                 signed(&serde_json::json!({"sub":"Sid"}), Algorithm::HS256, KEY),
@@ -241,7 +229,7 @@ mod tests {
                 .unwrap();
             let peer = std::net::Ipv4Addr::LOCALHOST.into();
             let handshake = Handshake::read(&request, peer).unwrap();
-            TokenVerifier::new(config).unwrap().find(&handshake).map(|found| found.is_ok())
+            TokenVerifier::new(config).find(&handshake).map(|found| found.is_ok())
         };
         let token = issue(KEY, &UserId::parse("Sid").unwrap(), Duration::from_secs(60)).unwrap();
         let plain = || Request::get("/ws");
@@ -258,8 +246,27 @@ mod tests {
     }
 
     #[test]
-    fn short_keys_are_refused() {
-        let short = TokenConfig { key: b"short".to_vec().into(), ..config() };
-        assert_eq!(TokenVerifier::new(&short).unwrap_err(), KeyTooShort(5));
+    fn each_algorithm_is_checked_with_its_own_key_and_with_no_other() {
+        use super::super::keys::tests::{ED25519, P256, RSA, pair, signer};
+        let claims = serde_json::json!({"sub": "Sid", "exp": in_an_hour()});
+        let kinds =
+            [(RSA, Algorithm::RS256), (P256, Algorithm::ES256), (ED25519, Algorithm::EdDSA)];
+        for (arguments, algorithm) in kinds {
+            let ((private, public), (stranger, _)) = (pair(arguments), pair(arguments));
+            let mut keys = KeyRing::default();
+            keys.add_file(&public).unwrap();
+            let config = TokenConfig { keys, ..config() };
+            let by = |pem: &[u8]| {
+                let key = signer(algorithm, pem);
+                jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).unwrap()
+            };
+            assert_eq!(verify(&config, &by(&private)), Ok("Sid".into()), "{algorithm:?}");
+            let wrong = Refusal::BadCredential("the token's signature is wrong");
+            assert_eq!(verify(&config, &by(&stranger)), Err(wrong), "{algorithm:?}");
+            // The oldest trick: the public key, which everybody has, as a shared secret.
+            let forged = signed(&claims, Algorithm::HS256, &public);
+            let other = Refusal::BadCredential("no key is for the token's algorithm");
+            assert_eq!(verify(&config, &forged), Err(other), "{algorithm:?}");
+        }
     }
 }
