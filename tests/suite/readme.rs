@@ -139,7 +139,7 @@ fn the_tests_can_be_run() {
     assert_eq!(commands(Proof::TestsRun), ["tests/run", "tests/run --all"]);
     let help = Command::new(root().join("tests/run")).arg("--help").output().expect("tests/run");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    assert!(help.starts_with("usage: tests/run [--all]"), "{help}");
+    assert!(help.starts_with("usage: tests/run [--all | --soak]"), "{help}");
 }
 
 #[test]
