@@ -154,9 +154,10 @@ fn hub(criterion: &mut Criterion) {
 /// Parse, route, print, deliver, take.
 fn whole(criterion: &mut Criterion) {
     let mut desk = Desk::new();
-    let policy = HoldPolicy { window: None, ttl: Duration::ZERO, entries: 0, bytes: 0 };
+    let policy =
+        HoldPolicy { window: None, keeps: false, ttl: Duration::ZERO, entries: 0, bytes: 0 };
     let router = Router::new(
-        router::Config { hold: true, max_stored_message: 32 * 1024 },
+        router::Config { hold: true, max_stored_message: 32 * 1024, directory: None },
         desk.hub.clone(),
         Arc::new(MemoryStore::new(policy)),
         View::default(),

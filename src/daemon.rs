@@ -5,6 +5,7 @@
 
 mod auth;
 mod checks;
+mod delivery;
 mod desk;
 mod limits;
 mod parts;

@@ -25,9 +25,10 @@ use tracing::debug;
 use self::route::{Lanes, Route};
 use crate::{
     hub::{Delivery, Hub, LocalDelivery},
-    ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher},
+    ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher, UserId},
     relay::{Envelope, Lane, Letter, Relay, Returned},
-    store::{Fate, HoldAnswer, HoldRequest, SharedStore, View},
+    store::{Fate, HoldAnswer, HoldRequest, Keep, SharedStore, View},
+    users::Directory,
 };
 
 /// Routes remembered; some 150 bytes each.
@@ -43,6 +44,9 @@ pub struct Config {
     pub hold: bool,
     /// A longer one is never held.
     pub max_stored_message: usize,
+    /// Who exists, if every message for them is kept that no connection takes; `None`: it is kept
+    /// for who has just left only.
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// What the router has done, for whoever asks.
@@ -56,14 +60,18 @@ pub struct Counters {
     pub slow: AtomicU64,
     /// Messages held for a user who had just left.
     pub held: AtomicU64,
-    /// Messages nobody could take: the store did not answer, or the mailbox was full.
+    /// Messages nobody could take: the store or the directory did not answer.
     pub dropped: AtomicU64,
+    /// Messages a full mailbox had no room for.
+    pub full: AtomicU64,
 }
 
 /// A message that needs the store; give it to [`Router::deliver_slowly`], in order.
 #[derive(Debug)]
 pub struct SlowMessage {
     user: UserHash,
+    /// For the directory, where that will be asked.
+    name: Option<UserId>,
     text: Bytes,
 }
 
@@ -119,14 +127,19 @@ impl Router {
         if self.deliver_over_route(user, &text) {
             return None;
         }
-        Some(SlowMessage { user, text })
+        let name = self.shared.config.directory.as_ref().and_then(|_| UserId::parse(to));
+        Some(SlowMessage { user, name, text })
     }
 
     /// Delivers a message that needs the store.
     pub async fn deliver_slowly(&self, message: SlowMessage) {
         self.count(&self.shared.counters.slow, 1);
-        let SlowMessage { user, text } = message;
-        self.hold(Undelivered::new(user, MessageId::random(), text)).await;
+        let SlowMessage { user, name, text } = message;
+        let message = Undelivered::new(user, MessageId::random(), text, Keep::Awaited);
+        let Some(stranger) = self.hold(message).await else { return };
+        if self.exists(name).await {
+            self.hold(Undelivered { keep: Keep::Always, ..stranger }).await;
+        }
     }
 
     /// Delivers what a closing connection took after it had begun to leave, oldest first: to
@@ -135,7 +148,8 @@ impl Router {
         for delivery in unwritten {
             if self.shared.hub.deliver_to_open(user, &delivery) == 0 {
                 let mid = delivery.mid.unwrap_or_else(MessageId::random);
-                self.hold(Undelivered::new(user, mid, delivery.text)).await;
+                let keep = self.keep_of_known();
+                self.hold(Undelivered::new(user, mid, delivery.text, keep)).await;
             }
         }
     }
@@ -266,7 +280,8 @@ impl Router {
         let mut silent = vec![deaf];
         silent.extend(tried.iter().filter(|epoch| !self.shared.view.lives(**epoch)));
         silent.extend(self.shared.relay.iter().flat_map(|relay| relay.deaf_among(&tried)));
-        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep: !was_here }).await;
+        let keep = if was_here { Keep::No } else { self.keep_of_known() };
+        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
     }
 
     /// Forgets the route on which a message has come back, behind the last that is still to come.
@@ -294,27 +309,61 @@ impl Router {
         self.send(relay, &lanes, self.letter(user, mid, payload, named));
     }
 
-    /// The slow path.
-    async fn hold(&self, message: Undelivered) {
+    /// For a user who is known to have had a connection: they exist.
+    fn keep_of_known(&self) -> Keep {
+        if self.shared.config.directory.is_some() { Keep::Always } else { Keep::Awaited }
+    }
+
+    /// Whether the directory knows somebody of this name. While it cannot say, nobody is made up:
+    /// whoever may send could fill Redis with mailboxes of strangers.
+    async fn exists(&self, name: Option<UserId>) -> bool {
+        let (Some(directory), Some(name)) = (&self.shared.config.directory, name) else {
+            return false;
+        };
+        match directory.find(&name).await {
+            Ok(found) => found.is_some(),
+            Err(error) => {
+                self.count(&self.shared.counters.dropped, 1);
+                debug!("a message is dropped, its recipient may exist or not: {error}");
+                false
+            }
+        }
+    }
+
+    /// The slow path. Hands a message back of whose recipient nothing is known, if the directory
+    /// may know more.
+    async fn hold(&self, message: Undelivered) -> Option<Undelivered> {
         let Undelivered { user, mid, text, tried, deaf, keep } = message;
         let fits = text.len() <= self.shared.config.max_stored_message;
-        let keep = keep && fits && self.shared.config.hold;
+        let keep = if fits && self.shared.config.hold { keep } else { Keep::No };
         let from = self.shared.epoch.get();
         let request = HoldRequest { user, from, mid, payload: text, tried, deaf, keep };
         match self.shared.store.hold(&request).await {
+            Ok(answer) if self.is_stranger(keep, &answer) => {
+                let HoldRequest { payload: text, tried, deaf, .. } = request;
+                return Some(Undelivered { user, mid, text, tried, deaf, keep });
+            }
             Ok(answer) => self.settle(request, &answer),
             Err(error) => {
                 self.count(&self.shared.counters.dropped, 1);
                 debug!("a message is dropped: {error}");
             }
         }
+        None
+    }
+
+    fn is_stranger(&self, keep: Keep, answer: &HoldAnswer) -> bool {
+        self.shared.config.directory.is_some()
+            && keep == Keep::Awaited
+            && answer.fate == Fate::NotKept
+            && answer.owners.is_empty()
     }
 
     fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
         let HoldRequest { user, mid, payload: text, from: me, tried, .. } = request;
         match answer.fate {
             Fate::Kept(_) => self.count(&self.shared.counters.held, 1),
-            Fate::Full => self.count(&self.shared.counters.dropped, 1),
+            Fate::Full => self.count(&self.shared.counters.full, 1),
             Fate::NotKept | Fate::Duplicate if answer.heard > 0 => {
                 // Only if all of them heard it is it known who did.
                 if answer.heard == answer.owners.len() as u64 {
@@ -353,12 +402,12 @@ struct Undelivered {
     text: Bytes,
     tried: Vec<Epoch>,
     deaf: Vec<Epoch>,
-    keep: bool,
+    keep: Keep,
 }
 
 impl Undelivered {
     /// One that nobody has had.
-    fn new(user: UserHash, mid: MessageId, text: Bytes) -> Self {
-        Self { user, mid, text, tried: Vec::new(), deaf: Vec::new(), keep: true }
+    fn new(user: UserHash, mid: MessageId, text: Bytes, keep: Keep) -> Self {
+        Self { user, mid, text, tried: Vec::new(), deaf: Vec::new(), keep }
     }
 }

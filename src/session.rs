@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 pub use self::{
-    claim::{Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
+    claim::{Bounds, Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
     flow::Config as FlowConfig,
     keepalive::Config as KeepaliveConfig,
     socket::Socket,
@@ -290,17 +290,17 @@ mod tests {
     }
 
     fn registrar() -> (Router, Registrar) {
-        let policy = HoldPolicy { window: None, ttl: Duration::MAX, entries: 1, bytes: 1 };
+        let policy =
+            HoldPolicy { window: None, keeps: false, ttl: Duration::MAX, entries: 1, bytes: 1 };
         let store: SharedStore = Arc::new(MemoryStore::new(policy));
         let (view, epoch) = (View::default(), CurrentEpoch::default());
-        let config = router::Config { hold: false, max_stored_message: 1 };
+        let config = router::Config { hold: false, max_stored_message: 1, directory: None };
         let (hub, hasher) = (Hub::default(), UserHasher::new(b"test"));
         let router =
             Router::new(config, hub, store.clone(), view.clone(), None, hasher, epoch.clone());
         let config = ClaimConfig {
-            connections_per_user: 1,
             max_stored_message: 1,
-            revocation: Duration::ZERO,
+            bounds: Bounds { connections_per_user: 1.into(), revocation: Duration::ZERO },
         };
         let tasks = Tasks::new();
         (router.clone(), Registrar::new(config, store, router, view, epoch, tasks))

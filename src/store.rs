@@ -21,7 +21,8 @@
 //!   tombstone (24 h).
 //! - `{wK}:b` hash, epoch → 1: epochs that ever wrote here; finds orphans even when `{m}` is lost.
 //! - `{wK}:q:<uh>` list of `seq prev mid acc payload`: the mailbox, bounded in entries, bytes, age.
-//! - `{wK}:r:<uh>` string, a seq, for the hand-over window: where the next connect's replay starts.
+//! - `{wK}:r:<uh>` string, a seq: where the next connect's replay starts. Lives for the hand-over
+//!   window, or, when everything is kept, as long as the youngest message.
 //! - `{wK}:x:<uh>` string, microseconds of Redis's clock, for as long as an instance may still believe
 //!   an older answer of the directory: the user is shut out.
 //! - channel `i:<epoch>`: the inbox of an instance (see [`crate::relay`]); in a Redis Cluster
@@ -64,12 +65,38 @@ pub enum StoreError {
 pub struct HoldPolicy {
     /// How long after the last connection ended; `None`: nothing is ever held.
     pub window: Option<Duration>,
+    /// Whether what is held waits until it is read or too old, however long ago the last connection
+    /// ended: each message begins the window anew.
+    pub keeps: bool,
     /// How long an entry may stay.
     pub ttl: Duration,
     /// Most entries per user.
     pub entries: u32,
     /// Most bytes per user.
     pub bytes: u32,
+}
+
+/// How many connections a user may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// That many.
+    pub most: u32,
+    /// Whether a new one that is one too many displaces the oldest, instead of being refused.
+    pub displaces: bool,
+}
+
+impl Limit {
+    /// The same, refusing whoever is one too many.
+    pub fn refusing(self) -> Self {
+        Self { displaces: false, ..self }
+    }
+}
+
+impl From<u32> for Limit {
+    /// Refuses whoever is one too many.
+    fn from(most: u32) -> Self {
+        Self { most, displaces: false }
+    }
 }
 
 /// `@<epoch>.<number>.<since>`: which connection owns a device, and since when.
@@ -140,6 +167,8 @@ pub enum Claimed {
         tag: Tag,
         /// The other epochs that have connections of this user.
         siblings: Vec<Epoch>,
+        /// Connections that had to make room; their owners are told (only from `connect`).
+        displaced: Vec<Tag>,
         /// What was held while the user was away, oldest first (only from `connect`).
         held: Vec<Held>,
         /// Whether something is held (only from `assert`).
@@ -205,8 +234,19 @@ pub struct HoldRequest {
     pub tried: Vec<Epoch>,
     /// Epochs that said no, or whose inbox nobody hears.
     pub deaf: Vec<Epoch>,
-    /// Whether it may be kept at all.
-    pub keep: bool,
+    /// When it may be kept.
+    pub keep: Keep,
+}
+
+/// When a message may be kept that nobody will answer for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Never.
+    No,
+    /// For a user who was here within the window, or whose owners are deaf.
+    Awaited,
+    /// In any case: the user is known to exist.
+    Always,
 }
 
 /// What became of a message on the slow path.
@@ -333,10 +373,14 @@ pub trait Store: Send + Sync {
     async fn kill(&self, epoch: Epoch, counter: u64) -> Result<bool, StoreError>;
 
     /// Registers one connection and reads what was held, in one step.
-    async fn connect(&self, epoch: Epoch, claim: &Claim, limit: u32)
-    -> Result<Claimed, StoreError>;
+    async fn connect(
+        &self,
+        epoch: Epoch,
+        claim: &Claim,
+        limit: Limit,
+    ) -> Result<Claimed, StoreError>;
 
-    /// Registers connections of one partition again; answers in their order.
+    /// Registers connections of one partition again; answers in their order. Never displaces.
     async fn assert(
         &self,
         epoch: Epoch,

@@ -3,11 +3,14 @@
 //! Everything about a key stands here and nowhere else. Reading a configuration, the shipped file
 //! and `check-config --print` all walk this table; the default is what `Settings::default` says.
 
+mod key;
+
 use std::time::Duration;
 
+pub use self::key::{HIDDEN, Key, Reload, Trust, VARIABLE_PREFIX};
 use super::{
     forms::{
-        At, Field,
+        At,
         choice::{Choice, Flag},
         file::{Directory, Eventual, Readable},
         list::List,
@@ -20,68 +23,13 @@ use super::{
         },
     },
     settings::{
+        AtUserLimit,
         AuthMode::{Alb, Header, Token},
-        ClassicDelivery::{Drop, Handover},
+        ClassicDelivery::{Drop, Handover, Keep},
         CompatMode, DatabaseAuth, IdentitySource,
         LogTarget::{self, Journald, Json},
-        Settings,
     },
 };
-
-/// What the environment's variables start with; the parts of a key's name follow, joined by `__`.
-pub const VARIABLE_PREFIX: &str = "WSFLEETD";
-
-/// One setting.
-pub struct Key {
-    /// Dotted: `section.key` or `section.subsection.key`.
-    pub name: &'static str,
-    /// One paragraph.
-    pub doc: &'static str,
-    pub trust: Trust,
-    pub reload: Reload,
-    pub field: &'static dyn Field,
-}
-
-/// Whether a key's value may be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    Public,
-    /// Holds a secret, or may.
-    Secret,
-}
-
-/// Whether a change takes effect in a running daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// Can be changed while connections are open.
-    Live,
-    /// Fixed when the daemon starts.
-    Restart,
-}
-
-impl Key {
-    /// `redis.password_file` → (`redis`, `password_file`).
-    pub fn split(&self) -> (&'static str, &'static str) {
-        self.name.rsplit_once('.').unwrap_or(("", self.name))
-    }
-
-    /// The environment variable that sets it.
-    pub fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}__{}", self.name.replace('.', "__").to_ascii_uppercase())
-    }
-
-    /// The setting as it may be shown.
-    pub fn show(&self, settings: &Settings) -> String {
-        let text = self.field.print(settings);
-        match self.trust {
-            Trust::Secret if text != "\"\"" => HIDDEN.into(),
-            _ => text,
-        }
-    }
-}
-
-/// Stands for a secret's value wherever one would be shown.
-pub const HIDDEN: &str = "(hidden)";
 
 /// The key of this dotted name.
 pub fn find(name: &str) -> Option<&'static Key> {
@@ -333,10 +281,12 @@ pub static KEYS: &[Key] = keys! {
     "delivery.classic" => delivery.classic: Choice(&[
             ("handover", Handover),
             ("drop", Drop),
+            ("keep", Keep),
         ]),
         Public, Restart,
         "What becomes of a classic message whose recipient has no connection. \"handover\": held \
-         if the recipient left less than handover_window ago. \"drop\": dropped.";
+         if the recipient left less than handover_window ago. \"drop\": dropped. \"keep\": kept for \
+         every registered recipient until they come, within the mailbox's bounds.";
     "delivery.handover_window" => delivery.handover_window: Span(ms(100), s(HOUR)),
         Public, Restart,
         "How long after a user's last connection messages are held for the next.";
@@ -357,8 +307,17 @@ pub static KEYS: &[Key] = keys! {
         Public, Live,
         "Connections of this instance. 0: its limit of open files less 512.";
     "limits.connections_per_user" => limits.connections_per_user: Count(1, 1024),
-        Public, Restart,
+        Public, Live,
         "Connections of one user across the fleet.";
+    "limits.connections_per_user_policy" => limits.connections_per_user_policy: Choice(&[
+            ("reject", AtUserLimit::Reject),
+            ("displace-oldest", AtUserLimit::DisplaceOldest),
+            ("unlimited", AtUserLimit::Unlimited),
+        ]),
+        Public, Live,
+        "What happens to a connection beyond connections_per_user. \"reject\": refused with 403. \
+         \"displace-oldest\": the user's oldest is closed with 4409. \"unlimited\": the limit is \
+         1024 whatever connections_per_user says.";
     "limits.outbox_bytes" => limits.outbox_bytes: Size(KIB, 64 * MIB),
         Public, Live,
         "What may wait to be sent to one connection; a client too slow for it is closed with \

@@ -3,10 +3,14 @@
 //! Plain values and no behaviour: `keys` says how each is written, `load` fills them, and
 //! `daemon` hands each module only what it needs.
 
+mod limits;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
+
+pub use self::limits::{AtUserLimit, Limits, UNLIMITED_PER_USER};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +180,8 @@ pub enum ClassicDelivery {
     Handover,
     /// Dropped, as the original did.
     Drop,
+    /// Kept within the mailbox's bounds until the recipient comes.
+    Keep,
 }
 
 /// `[delivery]`.
@@ -187,26 +193,6 @@ pub struct Delivery {
     pub mailbox_entries: u32,
     pub mailbox_bytes: u32,
     pub mailbox_ttl: Duration,
-}
-
-/// `[limits]`.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// 0: the descriptor limit less 512.
-    pub max_connections: usize,
-    pub connections_per_user: u32,
-    pub outbox_bytes: usize,
-    /// New connections a second, and at once; 0 a second: any number.
-    pub accept_rate: u32,
-    pub accept_burst: u32,
-    /// The same of one address.
-    pub accept_rate_per_address: u32,
-    pub accept_burst_per_address: u32,
-    /// Messages a second of one connection, and at once; 0 a second: any number.
-    pub message_rate: u32,
-    pub message_burst: u32,
-    /// Percent of the control group's memory limit; `None`: not looked at.
-    pub memory_admission: Option<u8>,
 }
 
 /// Where the instance's name comes from.
@@ -389,23 +375,6 @@ impl Default for Delivery {
             mailbox_entries: 256,
             mailbox_bytes: 256 * KIB as u32,
             mailbox_ttl: Duration::from_secs(24 * 3600),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 0,
-            connections_per_user: 32,
-            outbox_bytes: 256 * KIB,
-            accept_rate: 2000,
-            accept_burst: 4000,
-            accept_rate_per_address: 0,
-            accept_burst_per_address: 100,
-            message_rate: 2000,
-            message_burst: 4000,
-            memory_admission: Some(90),
         }
     }
 }

@@ -1,9 +1,15 @@
-//! The operator's limits as the edge takes them: what can be changed while connections are open.
+//! The operator's limits as the edge and the claim take them: what can be changed while connections are open.
 
 use tracing::warn;
 
-use super::parts::Parts;
-use crate::{config::settings::Settings, telemetry::events, upgrade};
+use super::{parts::Parts, revocation};
+use crate::{
+    config::settings::{AtUserLimit, Limits, Settings, UNLIMITED_PER_USER},
+    session,
+    store::Limit,
+    telemetry::events,
+    upgrade,
+};
 
 /// Descriptors for everything that is no client: Redis, PostgreSQL, listeners, files.
 const SPARE_DESCRIPTORS: usize = 512;
@@ -18,12 +24,29 @@ impl Parts {
         let limits = limits(settings);
         self.sockets.resize(sockets(&limits));
         self.upgrader.set_limits(&limits);
+        self.registrar.follow(bounds(settings));
     }
 }
 
 /// Sockets of the `app` and the `api` listener together.
 pub fn sockets(limits: &upgrade::Limits) -> usize {
     limits.max_connections.saturating_add(SPARE_SOCKETS)
+}
+
+/// What a connection's place in the fleet goes by.
+pub fn bounds(settings: &Settings) -> session::Bounds {
+    session::Bounds {
+        connections_per_user: user_limit(&settings.limits),
+        revocation: revocation::stands(settings),
+    }
+}
+
+fn user_limit(limits: &Limits) -> Limit {
+    match limits.connections_per_user_policy {
+        AtUserLimit::Reject => limits.connections_per_user.into(),
+        AtUserLimit::DisplaceOldest => Limit { most: limits.connections_per_user, displaces: true },
+        AtUserLimit::Unlimited => UNLIMITED_PER_USER.into(),
+    }
 }
 
 /// What the handshake goes by.

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DaemonError, auth,
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
-    limits, reload,
-    revocation::{self, Revocation},
+    delivery, limits, reload,
+    revocation::Revocation,
 };
 use crate::{
-    config::settings::{ClassicDelivery, Settings},
+    config::settings::Settings,
     control,
     fleet::{
         identity::Identity,
@@ -30,9 +30,9 @@ use crate::{
     listener::tls::Tls,
     redis::{self, Redis},
     relay::Relay,
-    router::{self, Router},
+    router::Router,
     session::{self, Registrar},
-    store::{HoldPolicy, SharedStore, View, memory::MemoryStore, shared::SharedState},
+    store::{SharedStore, View, memory::MemoryStore, shared::SharedState},
     upgrade::{self, Upgrader},
     users::Directory,
 };
@@ -81,6 +81,7 @@ struct Ground<'a> {
     background: CancellationToken,
     hasher: UserHasher,
     secret: Vec<u8>,
+    directory: Arc<dyn Directory>,
 }
 
 impl Parts {
@@ -93,7 +94,7 @@ impl Parts {
         hearts: &Hearts,
         background: &CancellationToken,
     ) -> Result<(Self, mpsc::Receiver<Fatal>), DaemonError> {
-        let ground = Ground::new(settings, background)?;
+        let ground = Ground::new(settings, background, directory.clone())?;
         let ids = Arc::new(IdSource::new(Origin::random()));
         let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
         let (fatal, fatalities) = mpsc::channel(1);
@@ -196,7 +197,11 @@ struct Fleet {
 }
 
 impl<'a> Ground<'a> {
-    fn new(settings: &'a Settings, background: &CancellationToken) -> Result<Self, DaemonError> {
+    fn new(
+        settings: &'a Settings,
+        background: &CancellationToken,
+        directory: Arc<dyn Directory>,
+    ) -> Result<Self, DaemonError> {
         let secret = match &settings.fleet.secret_file {
             Some(file) => read("fleet.secret_file", file)?,
             None => settings.redis.prefix.clone().into_bytes(),
@@ -210,6 +215,7 @@ impl<'a> Ground<'a> {
             background: background.clone(),
             hasher: UserHasher::new(&secret),
             secret,
+            directory,
         })
     }
 
@@ -239,7 +245,7 @@ impl<'a> Ground<'a> {
     }
 
     fn alone(&self) -> (Router, Registrar) {
-        let store: SharedStore = Arc::new(MemoryStore::new(self.hold_policy()));
+        let store: SharedStore = Arc::new(MemoryStore::new(delivery::hold_policy(self.settings)));
         self.connect(store, None)
     }
 
@@ -252,7 +258,8 @@ impl<'a> Ground<'a> {
         hearts: &Hearts,
         fatal: mpsc::Sender<Fatal>,
     ) -> Fleet {
-        let store: SharedStore = Arc::new(SharedState::new(redis.clone(), &self.hold_policy()));
+        let store: SharedStore =
+            Arc::new(SharedState::new(redis.clone(), &delivery::hold_policy(self.settings)));
         let (relay, returned) = Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone());
         let (router, registrar) = self.connect(store.clone(), Some(relay.clone()));
         let parts = membership::Parts {
@@ -298,11 +305,7 @@ impl<'a> Ground<'a> {
     }
 
     fn connect(&self, store: SharedStore, relay: Option<Relay>) -> (Router, Registrar) {
-        let delivery = &self.settings.delivery;
-        let config = router::Config {
-            hold: delivery.classic == ClassicDelivery::Handover,
-            max_stored_message: delivery.max_stored_message,
-        };
+        let config = delivery::router(self.settings, &self.directory);
         let router = Router::new(
             config,
             self.hub.clone(),
@@ -313,9 +316,8 @@ impl<'a> Ground<'a> {
             self.epoch.clone(),
         );
         let config = session::ClaimConfig {
-            connections_per_user: self.settings.limits.connections_per_user,
-            max_stored_message: delivery.max_stored_message,
-            revocation: revocation::stands(self.settings),
+            max_stored_message: self.settings.delivery.max_stored_message,
+            bounds: limits::bounds(self.settings),
         };
         let (view, epoch) = (self.view.clone(), self.epoch.clone());
         let tasks = self.tasks.clone();
@@ -338,17 +340,6 @@ impl<'a> Ground<'a> {
         vital.spawn("revocation", revocation.run(self.background.clone()));
     }
 
-    fn hold_policy(&self) -> HoldPolicy {
-        let delivery = &self.settings.delivery;
-        let holds = delivery.classic == ClassicDelivery::Handover;
-        HoldPolicy {
-            window: holds.then_some(delivery.handover_window),
-            ttl: delivery.mailbox_ttl,
-            entries: delivery.mailbox_entries,
-            bytes: delivery.mailbox_bytes,
-        }
-    }
-
     fn membership_config(&self, identity: &Identity, api: SocketAddr) -> membership::Config {
         let fleet = &self.settings.fleet;
         let host = identity.private_ip.unwrap_or(api.ip());
@@ -357,7 +348,6 @@ impl<'a> Ground<'a> {
             suspect_rounds: fleet.suspect_rounds,
             lease: fleet.lease,
             assert_rate: fleet.assert_rate,
-            connections_per_user: self.settings.limits.connections_per_user,
             instance: identity.instance_id.clone(),
             zone: identity.zone.clone(),
             address: SocketAddr::new(host, api.port()).to_string(),

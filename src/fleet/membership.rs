@@ -64,8 +64,6 @@ pub struct Config {
     pub lease: Duration,
     /// Connections asserted per second.
     pub assert_rate: u32,
-    /// Connections of one user.
-    pub connections_per_user: u32,
     /// The label.
     pub instance: InstanceId,
     /// The availability zone, if any.

@@ -65,7 +65,6 @@ struct Work {
     epoch: CurrentEpoch,
     tasks: Tasks,
     assert_rate: u32,
-    limit: u32,
 }
 
 impl Sweeper {
@@ -79,7 +78,6 @@ impl Sweeper {
             epoch: parts.epoch.clone(),
             tasks: parts.tasks.clone(),
             assert_rate: config.assert_rate,
-            limit: config.connections_per_user,
         };
         Self {
             work,
@@ -235,7 +233,7 @@ impl Work {
 
     async fn assert_batch(&self, epoch: Epoch, partition: u16, batch: &[Arc<Connection>]) {
         let claims: Vec<_> = batch.iter().map(|one| Registrar::claim_of(one)).collect();
-        match self.store.assert(epoch, partition, &claims, self.limit).await {
+        match self.store.assert(epoch, partition, &claims, self.registrar.limit().most).await {
             Ok(answers) => {
                 for (connection, answer) in batch.iter().zip(answers) {
                     self.settle(epoch, connection, answer).await;
@@ -260,8 +258,8 @@ impl Work {
             Claimed::Displaced => connection.outbox().order(Close::Displaced),
             Claimed::Limit(_) => {
                 // Not enforced while Redis was away; dead instances' entries do not count.
-                if self.registrar.claim_again(connection).await.is_err() {
-                    connection.outbox().order(Close::Policy);
+                if let Err(reason) = self.registrar.claim_again(connection).await {
+                    connection.outbox().order(self.registrar.close_of(reason));
                 }
             }
             Claimed::Fenced => {
@@ -274,7 +272,7 @@ impl Work {
     /// What was held while this instance could not be heard.
     async fn fetch_held(&self, epoch: Epoch, connection: &Connection) {
         let claim = Registrar::claim_of(connection);
-        let answer = self.store.connect(epoch, &claim, self.limit).await;
+        let answer = self.store.connect(epoch, &claim, self.registrar.limit().refusing()).await;
         if let Ok(Claimed::Registered { held, .. }) = answer {
             // Reading has taken the marker away: every connection of the user must have its copy.
             for held in held {

@@ -71,7 +71,7 @@ impl Relay {
             Envelope::AlsoOwned(letter) => self.give_back(Returned::AlsoOwned(letter)),
             Envelope::OwnerAdded(user, owner) => hub.add_sibling(user, owner),
             Envelope::OwnerGone(user, owner) => hub.remove_sibling(user, owner),
-            Envelope::Displaced { user, device, tag } => self.displace(user, &device, &tag),
+            Envelope::Displaced { user, device, tag } => self.displace(epoch, user, &device, &tag),
             Envelope::Revoked(user, numbers) => self.dismiss(user, &numbers, Close::Policy),
             Envelope::Kicked(user, numbers) => self.dismiss(user, &numbers, Close::Normal),
             Envelope::Probe(_) => {}
@@ -116,13 +116,16 @@ impl Relay {
     }
 
     /// Acts only where user, device and tag all match: a late note about an old connection must
-    /// not close the new one.
-    fn displace(&self, user: UserHash, device: &str, tag: &str) {
+    /// not close the new one. One whose registration is not answered yet has no tag to compare;
+    /// its number says enough, for it never repeats.
+    fn displace(&self, epoch: Epoch, user: UserHash, device: &str, tag: &str) {
         for connection in self.shared.hub.of_user(user) {
-            let known = connection
-                .registration()
-                .map(|r| format!("@{}.{}.{}", r.epoch, connection.number(), r.since));
-            if connection.device() == device && known.as_deref() == Some(tag) {
+            let number = connection.number();
+            let is_named = match connection.registration() {
+                Some(known) => tag == format!("@{}.{number}.{}", known.epoch, known.since),
+                None => tag.starts_with(&format!("@{epoch}.{number}.")),
+            };
+            if connection.device() == device && is_named {
                 debug!(
                     conn.id = %connection.id(),
                     "connection {} was displaced by a newer one",

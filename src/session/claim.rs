@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -27,8 +28,9 @@ use crate::{
     hub::{Connection, Delivery, Registration},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash},
     lifecycle::Tasks,
+    protocol::close::Close,
     router::Router,
-    store::{Claim, Claimed as Answer, Held, Release, SharedStore, Tag, View},
+    store::{Claim, Claimed as Answer, Held, Limit, Release, SharedStore, Tag, View},
 };
 
 /// Releases that Redis did not answer, kept to be said again. What does not fit is found by the
@@ -48,10 +50,17 @@ const LEAVING_ROUNDS: usize = 8;
 /// What this module needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Most connections of one user in the fleet.
-    pub connections_per_user: u32,
     /// Longest message the mailbox takes.
     pub max_stored_message: usize,
+    /// What may change later.
+    pub bounds: Bounds,
+}
+
+/// What of it may change while connections are open.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most connections of one user in the fleet.
+    pub connections_per_user: Limit,
     /// How long a revocation stands: longer than any instance believes what the directory said
     /// before it.
     pub revocation: Duration,
@@ -79,6 +88,7 @@ pub struct Registrar {
 
 struct Shared {
     config: Config,
+    bounds: ArcSwap<Bounds>,
     store: SharedStore,
     router: Router,
     view: View,
@@ -115,6 +125,7 @@ impl Registrar {
         tasks: Tasks,
     ) -> Self {
         let shared = Shared {
+            bounds: ArcSwap::from_pointee(config.bounds),
             config,
             store,
             router,
@@ -146,6 +157,25 @@ impl Registrar {
         let held = registered?.into_iter().filter(|held| hub.note_seen(user, held.mid));
         claimed.held = held.collect();
         Ok(claimed)
+    }
+
+    /// How many connections a user may have.
+    pub fn limit(&self) -> Limit {
+        self.shared.bounds.load().connections_per_user
+    }
+
+    /// Takes over other bounds, for whoever connects or is shut out from now on.
+    pub fn follow(&self, bounds: Bounds) {
+        self.shared.bounds.store(Arc::new(bounds));
+    }
+
+    /// With what a connection is closed that finds no place when it is registered again: one that
+    /// had its place before has been displaced, if that is how room is made.
+    pub fn close_of(&self, reason: NotClaimed) -> Close {
+        match reason {
+            NotClaimed::Limit { .. } if self.limit().displaces => Close::Displaced,
+            NotClaimed::Limit { .. } | NotClaimed::Revoked => Close::Policy,
+        }
     }
 
     /// What to say to the store about a connection.
@@ -225,13 +255,12 @@ impl Registrar {
     async fn register(&self, connection: &Connection) -> Result<Vec<Held>, NotClaimed> {
         let claim = Self::claim_of(connection);
         match self.connect(&claim).await {
-            Some(Answer::Registered { tag, siblings, held, .. }) => {
+            Some(Answer::Registered { tag, siblings, displaced, held, .. }) => {
                 self.note(connection, &tag, &siblings);
+                self.close_displaced(connection.user(), &displaced);
                 Ok(held)
             }
-            Some(Answer::Limit(_)) => {
-                Err(NotClaimed::Limit { limit: self.shared.config.connections_per_user })
-            }
+            Some(Answer::Limit(_)) => Err(NotClaimed::Limit { limit: self.limit().most }),
             Some(Answer::Revoked) => Err(NotClaimed::Revoked),
             // A new connection's device is new: nothing can be younger.
             Some(Answer::Displaced | Answer::Fenced) | None => {
@@ -241,15 +270,30 @@ impl Registrar {
         }
     }
 
-    /// Asks once more after removing what dead instances left, if that is what fills the limit.
+    /// Asks once more after removing what dead instances left, if that is what fills the limit;
+    /// only then may the oldest have to make room, for it lives.
     async fn connect(&self, claim: &Claim) -> Option<Answer> {
-        let answer = self.connect_once(claim).await?;
+        let limit = self.limit();
+        let answer = self.connect_once(claim, limit.refusing()).await?;
         let Answer::Limit(tags) = &answer else { return Some(answer) };
         let dead = self.dead_among(tags).await;
-        if dead.is_empty() || self.shared.store.prune(claim.user, &dead).await.is_err() {
-            return Some(answer);
+        let pruned = !dead.is_empty() && self.shared.store.prune(claim.user, &dead).await.is_ok();
+        if pruned || limit.displaces { self.connect_once(claim, limit).await } else { Some(answer) }
+    }
+
+    /// Those of this instance need no word from a peer.
+    fn close_displaced(&self, user: UserHash, tags: &[Tag]) {
+        let me = self.shared.epoch.get();
+        let mine = tags.iter().filter(|tag| tag.epoch() == Some(me));
+        let numbers: Vec<u64> = mine.filter_map(Tag::number).collect();
+        if numbers.is_empty() {
+            return;
         }
-        self.connect_once(claim).await
+        for connection in self.shared.router.hub().of_user(user) {
+            if numbers.contains(&connection.number()) {
+                connection.outbox().order(Close::Displaced);
+            }
+        }
     }
 
     /// Those of `tags` whose instance is no member. One that is not in view may have joined since
@@ -267,9 +311,8 @@ impl Registrar {
         tags.iter().filter(is_dead).cloned().collect()
     }
 
-    async fn connect_once(&self, claim: &Claim) -> Option<Answer> {
+    async fn connect_once(&self, claim: &Claim, limit: Limit) -> Option<Answer> {
         let epoch = self.shared.epoch.get();
-        let limit = self.shared.config.connections_per_user;
         match self.shared.store.connect(epoch, claim, limit).await {
             Ok(answer) => {
                 if answer == Answer::Fenced {
@@ -319,7 +362,13 @@ impl Registrar {
             unwritten: named.collect(),
         };
         match self.shared.store.disconnect(registration.epoch, &release).await {
-            Ok(_) => self.shared.recent.note(registration.epoch, release),
+            Ok(released) => {
+                if released.left == 0 {
+                    let full = (release.unwritten.len() as u64).saturating_sub(released.kept);
+                    self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);
+                }
+                self.shared.recent.note(registration.epoch, release);
+            }
             Err(error) => {
                 debug!("a release is not answered yet: {error}");
                 self.keep_lost(registration.epoch, release);

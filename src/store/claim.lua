@@ -9,9 +9,32 @@ local function epochs(tags, except)
   return found
 end
 
+-- Removes a user's oldest connections until there is room for one more, and tells their owners.
+-- Answers their tags.
+local function make_room(k, a)
+  local all, entries, gone = call('HGETALL', k.user), {}, {}
+  for i = 1, #all, 2 do
+    local since = tonumber(string.match(all[i + 1], '%d+$'))
+    entries[#entries + 1] = { device = all[i], tag = all[i + 1], since = since }
+  end
+  table.sort(entries, function(x, y)
+    if x.since == y.since then return x.device < y.device end
+    return x.since < y.since
+  end)
+  for i = 1, #entries - tonumber(a.limit) + 1 do
+    local entry = entries[i]
+    call('HDEL', k.user, entry.device)
+    local named = a.user .. ' ' .. entry.device .. ' ' .. entry.tag
+    tell(a.channel, epoch_of(entry.tag), 'D', named)
+    gone[#gone + 1] = entry.tag
+  end
+  return gone
+end
+
 -- Claims one connection for an epoch. `since` is '' for a new connection and the time of the
 -- first registration for one that is asserted again; a younger one is never pushed aside by it.
--- Answers status, tag or the tags in the way, siblings, previous tag.
+-- Only a new one may displace others.
+-- Answers status, tag or the tags in the way, siblings, tags displaced to make room.
 local function claim(k, a)
   if call('EXISTS', k.revoked) == 1 then return 'REVOKED', '' end
   local since = a.since
@@ -20,11 +43,15 @@ local function claim(k, a)
     local theirs = string.match(old, '%d+$')
     if #theirs == #since and theirs > since or #theirs > #since then return 'DISPLACED', old end
   end
-  if since == '' then since = now() end
+  local is_new, displaced = since == '', {}
+  if is_new then since = now() end
   local tag = '@' .. a.epoch .. '.' .. a.number .. '.' .. since
   if old ~= tag then
     if not old and call('HLEN', k.user) >= tonumber(a.limit) then
-      return 'LIMIT', table.concat(call('HVALS', k.user), ' ')
+      if not (is_new and a.displaces == '1') then
+        return 'LIMIT', table.concat(call('HVALS', k.user), ' ')
+      end
+      displaced = make_room(k, a)
     end
     call('HSET', k.user, a.device, tag)
     call('HSET', k.seen, a.epoch, '1')
@@ -37,5 +64,5 @@ local function claim(k, a)
   if first then
     for _, e in ipairs(siblings) do tell(a.channel, e, 'O', a.user .. ' ' .. a.epoch) end
   end
-  return 'OK', tag, table.concat(siblings, ' '), old or ''
+  return 'OK', tag, table.concat(siblings, ' '), table.concat(displaced, ' ')
 end

@@ -1,4 +1,4 @@
--- Prepended to hold and disconnect: how a message enters a mailbox.
+-- Prepended to hold, disconnect and reap: how a message enters a mailbox.
 -- An entry is `seq prev mid acc payload`: seq from Redis's clock and always growing, prev the one
 -- before it, acc the bytes appended so far.
 local function seq_of(entry) return string.match(entry, '^%d+') end
@@ -12,14 +12,19 @@ local function mark(k, window)
   call('SET', k.marker, last and seq_of(last) or '0', 'NX', 'EX', window)
 end
 
--- Drops what is at or below the marker, for everyone has read it, except the last entry, which
--- carries the numbering on. Answers the bytes appended up to there.
-local function drop_read(k)
-  local marker, base = tonumber(call('GET', k.marker)), 0
+-- Below this nothing counts any more: everyone has read it, or it is too old.
+local function floor_of(k, b)
+  return math.max(tonumber(call('GET', k.marker)), tonumber(now()) - tonumber(b.ttl) * 1e6)
+end
+
+-- Drops what is at or below the floor, except the last entry, which carries the numbering on.
+-- Answers the bytes appended up to there.
+local function drop_dead(k, floor)
+  local base = 0
   while true do
     local first = call('LINDEX', k.mailbox, 0)
     if not first then return base end
-    if tonumber(seq_of(first)) > marker then
+    if tonumber(seq_of(first)) > floor then
       if base == 0 then base = acc_of(first) - #string.match(first, '^%d+ %d+ %S+ %d+ (.*)$') end
       return base
     end
@@ -42,10 +47,11 @@ end
 local function append(k, b, known, mid, payload)
   if known[mid] then return 'dup' end
   mark(k, b.window)
-  local base = drop_read(k)
+  local floor = floor_of(k, b)
+  local base = drop_dead(k, floor)
   local last = call('LINDEX', k.mailbox, -1)
   local unread = call('LLEN', k.mailbox)
-  if last and tonumber(seq_of(last)) <= tonumber(call('GET', k.marker)) then unread = 0 end
+  if last and tonumber(seq_of(last)) <= floor then unread = 0 end
   local acc = (last and acc_of(last) or base) + #payload
   if unread >= b.entries or acc - base > b.bytes then return 'full' end
   local prev, seq = last and seq_of(last) or '0', now()
@@ -56,5 +62,6 @@ local function append(k, b, known, mid, payload)
   call('RPUSH', k.mailbox, head .. payload)
   known[mid] = true
   call('EXPIRE', k.mailbox, b.ttl)
+  if b.keeps == '1' then call('EXPIRE', k.marker, b.ttl) end
   return seq
 end

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined,
-    Member, Reaped, Release, Released, Store, StoreError, Swept, Tag,
+    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep,
+    Limit, Member, Reaped, Release, Released, Store, StoreError, Swept, Tag,
 };
 use crate::{
     clock,
@@ -110,6 +110,9 @@ impl MemoryStore {
         user.last_seq = seq;
         let expires = Instant::now() + self.policy.ttl;
         user.mailbox.push_back(Entry { seq, mid, payload: payload.clone(), expires });
+        if let Some(marker) = user.marker.as_mut().filter(|_| self.policy.keeps) {
+            marker.expires = expires;
+        }
         Fate::Kept(seq)
     }
 }
@@ -146,7 +149,7 @@ impl State {
         Dismissed { owners, heard: Vec::new() }
     }
 
-    fn claim(&mut self, epoch: Epoch, claim: &Claim, limit: u32) -> Claimed {
+    fn claim(&mut self, epoch: Epoch, claim: &Claim, limit: Limit) -> Claimed {
         if self.tombs.contains(&epoch) {
             return Claimed::Fenced;
         }
@@ -160,8 +163,13 @@ impl State {
         {
             return Claimed::Displaced;
         }
-        if old.is_none() && user.connections.len() >= limit as usize {
-            return Claimed::Limit(user.connections.iter().map(|(_, tag)| tag.clone()).collect());
+        let mut displaced = Vec::new();
+        if old.is_none() && user.connections.len() >= limit.most as usize {
+            if claim.since.is_some() || !limit.displaces {
+                let tags = user.connections.iter().map(|(_, tag)| tag.clone());
+                return Claimed::Limit(tags.collect());
+            }
+            displaced = user.make_room(limit.most as usize);
         }
         let tag = Tag::new(epoch, claim.number, claim.since.unwrap_or_else(clock::micros));
         match old {
@@ -170,7 +178,7 @@ impl State {
         }
         self.index.entry(epoch).or_default().insert(claim.user);
         let siblings = user.owners().into_iter().filter(|owner| *owner != epoch).collect();
-        Claimed::Registered { tag, siblings, held: Vec::new(), more_held: false }
+        Claimed::Registered { tag, siblings, displaced, held: Vec::new(), more_held: false }
     }
 }
 
@@ -181,6 +189,15 @@ impl User {
         owners.sort_unstable();
         owners.dedup();
         owners
+    }
+
+    /// Removes the oldest until there is room for one more.
+    fn make_room(&mut self, most: usize) -> Vec<Tag> {
+        self.connections
+            .sort_by(|(a, one), (b, other)| one.since().cmp(&other.since()).then_with(|| a.cmp(b)));
+        let too_many = (self.connections.len() + 1).saturating_sub(most);
+        let oldest = self.connections.drain(..too_many.min(self.connections.len()));
+        oldest.map(|(_, tag)| tag).collect()
     }
 
     fn live_marker(&self) -> Option<u64> {
@@ -273,7 +290,7 @@ impl Store for MemoryStore {
         &self,
         epoch: Epoch,
         claim: &Claim,
-        limit: u32,
+        limit: Limit,
     ) -> Result<Claimed, StoreError> {
         let mut state = self.state();
         let mut claimed = state.claim(epoch, claim, limit);
@@ -293,7 +310,7 @@ impl Store for MemoryStore {
         let mut state = self.state();
         let mut answers = Vec::with_capacity(claims.len());
         for claim in claims {
-            let mut claimed = state.claim(epoch, claim, limit);
+            let mut claimed = state.claim(epoch, claim, limit.into());
             if let Claimed::Registered { more_held, .. } = &mut claimed {
                 *more_held =
                     state.users.get(&claim.user).is_some_and(|u| u.live_marker().is_some());
@@ -340,7 +357,9 @@ impl Store for MemoryStore {
         // Nobody listens to inboxes here: an owner that is not deaf is told by its own router.
         let waiting = owners.iter().any(|owner| !request.deaf.contains(owner));
         let nobody = owners.is_empty() && user.live_marker().is_none();
-        let fate = if waiting || nobody || !request.keep || self.policy.window.is_none() {
+        let nobody = nobody && request.keep != Keep::Always;
+        let never = request.keep == Keep::No || self.policy.window.is_none();
+        let fate = if waiting || nobody || never {
             Fate::NotKept
         } else {
             self.append(user, request.mid, &request.payload)

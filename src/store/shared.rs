@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use redis::Value;
 
 use self::answer::{
-    asserted, claimed, dismissed, entry, epochs, fate_of, list, status, text, value,
+    asserted, claimed, dismissed, entry, epochs, fate_of, list, status, tags, text, value,
 };
 use super::{
-    Beat, Claim, Claimed, Dismissed, HoldAnswer, HoldPolicy, HoldRequest, Joined, Member, Reaped,
-    Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
+    Beat, Claim, Claimed, Dismissed, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep, Limit,
+    Member, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
 };
 use crate::{
     ids::{Epoch, Origin, UserHash},
@@ -77,6 +77,7 @@ struct Bounds {
     ttl: String,
     entries: String,
     bytes: String,
+    keeps: &'static str,
 }
 
 /// The store that a fleet shares.
@@ -94,6 +95,7 @@ impl SharedState {
             ttl: seconds(policy.ttl),
             entries: policy.entries.to_string(),
             bytes: policy.bytes.to_string(),
+            keeps: flag(policy.keeps),
         };
         Self { redis, scripts: Scripts::new(), bounds }
     }
@@ -174,7 +176,7 @@ impl Store for SharedState {
         &self,
         epoch: Epoch,
         claim: &Claim,
-        limit: u32,
+        limit: Limit,
     ) -> Result<Claimed, StoreError> {
         let at = self.redis.keys();
         let partition = claim.user.partition(at.partitions());
@@ -187,14 +189,24 @@ impl Store for SharedState {
             at.user('x', claim.user),
         ];
         let (number, since) = (claim.number.to_string(), since(claim));
-        let (limit, channel) = (limit.to_string(), at.inbox_prefix(partition));
-        let args =
-            [claim.user.as_str(), epoch.as_str(), &number, &claim.device, &since, &limit, &channel];
+        let (most, channel) = (limit.most.to_string(), at.inbox_prefix(partition));
+        let args = [
+            claim.user.as_str(),
+            epoch.as_str(),
+            &number,
+            &claim.device,
+            &since,
+            &most,
+            &channel,
+            flag(limit.displaces),
+            &self.bounds.ttl,
+        ];
         let answer =
             self.redis.call(&self.scripts.connect, &keys, &args.map(str::as_bytes)).await?;
         let answer = list(answer)?;
         let mut claimed = claimed(&answer)?;
-        if let Claimed::Registered { held, .. } = &mut claimed {
+        if let Claimed::Registered { held, displaced, .. } = &mut claimed {
+            *displaced = tags(&text(answer.get(3))?);
             *held = answer.into_iter().skip(4).filter_map(entry).collect();
         }
         Ok(claimed)
@@ -243,6 +255,7 @@ impl Store for SharedState {
             &bounds.ttl,
             &bounds.entries,
             &bounds.bytes,
+            bounds.keeps,
         ];
         let mut args: Vec<&[u8]> = head.map(str::as_bytes).to_vec();
         for (mid, payload) in &release.unwritten {
@@ -264,8 +277,8 @@ impl Store for SharedState {
         let keys = ['u', 'q', 'r'].map(|kind| at.user(kind, request.user));
         let (channel, bounds) = (self.inbox_prefix(request.user), &self.bounds);
         let (tried, deaf) = (joined(&request.tried), joined(&request.deaf));
-        let window = if request.keep { bounds.window.as_str() } else { "0" };
-        let args: [&[u8]; 11] = [
+        let window = if request.keep == Keep::No { "0" } else { bounds.window.as_str() };
+        let args: [&[u8]; 13] = [
             request.user.as_str().as_bytes(),
             request.from.as_str().as_bytes(),
             request.mid.as_str().as_bytes(),
@@ -277,6 +290,8 @@ impl Store for SharedState {
             bounds.ttl.as_bytes(),
             bounds.entries.as_bytes(),
             bounds.bytes.as_bytes(),
+            bounds.keeps.as_bytes(),
+            flag(request.keep == Keep::Always).as_bytes(),
         ];
         let answer = self.redis.call(&self.scripts.hold, &keys, &args).await?;
         let (heard, owners, fate): (u64, String, String) = value(Some(&answer))?;
@@ -359,6 +374,10 @@ fn seconds(span: Duration) -> String {
 
 fn since(claim: &Claim) -> String {
     claim.since.map(|since| since.to_string()).unwrap_or_default()
+}
+
+fn flag(holds: bool) -> &'static str {
+    if holds { "1" } else { "0" }
 }
 
 fn joined(epochs: &[Epoch]) -> String {

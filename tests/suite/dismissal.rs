@@ -9,13 +9,15 @@ use std::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wsfleetd::{
     hub::{About, Connection, Hub},
-    ids::{CurrentEpoch, IdSource, Origin, UserHash, UserHasher, UserId},
+    ids::{CurrentEpoch, Epoch, IdSource, Origin, UserHash, UserHasher, UserId},
     lifecycle::Tasks,
     protocol::close::Close,
     redis::{self, LinkState, Redis},
     router::{self, Router},
-    session::{ClaimConfig, Claimed, Dismissal, NotClaimed, Registrar},
-    store::{HoldPolicy, SharedStore, View, memory::MemoryStore, shared::SharedState},
+    session::{Bounds, ClaimConfig, Claimed, Dismissal, NotClaimed, Registrar},
+    store::{
+        Claim, HoldPolicy, Limit, SharedStore, View, memory::MemoryStore, shared::SharedState,
+    },
 };
 
 use crate::support::{
@@ -42,11 +44,15 @@ struct Desk {
 
 impl Desk {
     fn alone() -> Self {
-        Self::over(Arc::new(MemoryStore::new(policy())), CancellationToken::new())
+        Self::over(Arc::new(MemoryStore::new(policy())), 32.into(), CancellationToken::new())
     }
 
     /// A member's, though it sends no heartbeat: like a peer of the fleet that uses this Redis.
     async fn beside(server: &RedisServer) -> Self {
+        Self::beside_with(server, 32.into()).await
+    }
+
+    async fn beside_with(server: &RedisServer, limit: Limit) -> Self {
         let redis = Redis::new(config(server)).expect("a usable URL");
         let (stop, hot) = (CancellationToken::new(), redis.clone());
         let stopped = stop.clone();
@@ -54,13 +60,13 @@ impl Desk {
         Tasks::new().spawn("redis", async move { hot.run(stopped).await });
         let up = link.wait_for(|state| matches!(state, LinkState::Up(_)));
         tokio::time::timeout(PATIENCE, up).await.expect("in time").expect("Redis is reached");
-        Self::over(Arc::new(SharedState::new(redis, &policy())), stop)
+        Self::over(Arc::new(SharedState::new(redis, &policy())), limit, stop)
     }
 
-    fn over(store: SharedStore, stop: CancellationToken) -> Self {
+    fn over(store: SharedStore, limit: Limit, stop: CancellationToken) -> Self {
         let (hub, view, epoch) = (Hub::default(), View::default(), CurrentEpoch::default());
         let hasher = UserHasher::new(b"wsfleetd");
-        let config = router::Config { hold: true, max_stored_message: 1024 };
+        let config = router::Config { hold: true, max_stored_message: 1024, directory: None };
         let router = Router::new(
             config,
             hub.clone(),
@@ -70,8 +76,8 @@ impl Desk {
             hasher.clone(),
             epoch.clone(),
         );
-        let config =
-            ClaimConfig { connections_per_user: 32, max_stored_message: 1024, revocation: LONG };
+        let bounds = Bounds { connections_per_user: limit, revocation: LONG };
+        let config = ClaimConfig { max_stored_message: 1024, bounds };
         let registrar = Registrar::new(config, store.clone(), router, view, epoch, Tasks::new());
         let ids = IdSource::new(Origin::random());
         Self { registrar, hub, ids, hasher, store, _guard: stop.drop_guard() }
@@ -111,7 +117,7 @@ fn ordered(claimed: &Claimed) -> Option<Close> {
 }
 
 fn policy() -> HoldPolicy {
-    HoldPolicy { window: None, ttl: LONG, entries: 4, bytes: 100 }
+    HoldPolicy { window: None, keeps: false, ttl: LONG, entries: 4, bytes: 100 }
 }
 
 fn closed(close: (u16, String)) -> (u16, &'static str) {
@@ -281,4 +287,21 @@ async fn a_stop_of_redis_between_word_and_mark_changes_nothing_for_who_is_let_in
     let mut sid = fleet.connect(1, "Sid").await;
     sid.send("Sid", "1").await;
     sid.expect("1").await;
+}
+
+#[tokio::test]
+async fn what_the_dead_left_makes_room_before_the_living() {
+    let server = RedisServer::start();
+    let limit = Limit { most: 2, displaces: true };
+    let (desk, dead) = (Desk::beside_with(&server, limit).await, Epoch::random());
+    let sid = desk.user("Sid");
+    let living = desk.connect("Sid").await.unwrap();
+    let ghost = Claim { user: sid, number: 1, device: "~ghost".to_owned(), since: None };
+    desk.store.connect(dead, &ghost, limit).await.unwrap();
+    let second = desk.connect("Sid").await.unwrap();
+    assert_eq!([&living, &second].map(ordered), [None; 2]);
+    let tags = desk.store.locate(sid).await.unwrap();
+    assert!(tags.len() == 2 && tags.iter().all(|tag| tag.epoch() != Some(dead)), "{tags:?}");
+    let third = desk.connect("Sid").await.unwrap();
+    assert_eq!([&living, &second, &third].map(ordered), [Some(Close::Displaced), None, None]);
 }

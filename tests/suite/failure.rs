@@ -15,7 +15,7 @@ const T: Duration = Duration::from_secs(12);
 const BUSY: Duration = Duration::from_secs(6);
 
 /// A detector six times as fast as the default, where the story is not about its figures.
-const HASTY: &str = "[fleet]\nheartbeat = \"250ms\"\nsuspect_rounds = 4\nlease = \"800ms\"\n";
+pub const HASTY: &str = "[fleet]\nheartbeat = \"250ms\"\nsuspect_rounds = 4\nlease = \"800ms\"\n";
 
 /// Waits until what `sender` says to `to` is heard; answers how long that took.
 ///

@@ -3,6 +3,7 @@
 
 mod dismissal;
 mod held;
+mod limit;
 mod members;
 mod model;
 mod ownership;
@@ -17,8 +18,8 @@ use wsfleetd::{
     lifecycle::Tasks,
     redis::{Config, InboxEvent, LinkState, Redis},
     store::{
-        Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Release, Released,
-        SharedStore, Tag, memory::MemoryStore, shared::SharedState,
+        Claim, Claimed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Keep, Limit, Release,
+        Released, SharedStore, Tag, memory::MemoryStore, shared::SharedState,
     },
 };
 
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "suite";
 
 /// Connections per user where a story is not about them.
-const LIMIT: u32 = 32;
+const LIMIT: Limit = Limit { most: 32, displaces: false };
 
 /// Every promise, for each way to keep it; in a cluster one after the other, for it takes seconds
 /// to start.
@@ -162,7 +163,7 @@ impl Desk {
     async fn assert(&self, epoch: Epoch, claim: &Claim) -> Claimed {
         let partition = claim.user.partition(self.store.partitions());
         let claims = std::slice::from_ref(claim);
-        let mut answers = self.store.assert(epoch, partition, claims, LIMIT).await.unwrap();
+        let mut answers = self.store.assert(epoch, partition, claims, LIMIT.most).await.unwrap();
         assert_eq!(answers.len(), 1);
         answers.remove(0)
     }
@@ -244,7 +245,7 @@ fn config(server: &RedisServer, partitions: u16) -> Config {
 /// Long enough for any test, and small enough to be filled.
 fn policy() -> HoldPolicy {
     let (window, ttl) = (Some(Duration::from_secs(600)), Duration::from_secs(3600));
-    HoldPolicy { window, ttl, entries: 4, bytes: 100 }
+    HoldPolicy { window, keeps: false, ttl, entries: 4, bytes: 100 }
 }
 
 fn claim(user: UserHash, number: u64) -> Claim {
@@ -259,7 +260,7 @@ fn request(user: UserHash, text: &'static str) -> HoldRequest {
         payload: Bytes::from_static(text.as_bytes()),
         tried: Vec::new(),
         deaf: Vec::new(),
-        keep: true,
+        keep: Keep::Awaited,
     }
 }
 

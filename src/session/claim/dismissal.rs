@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tracing::{debug, info};
@@ -62,7 +63,7 @@ impl Registrar {
     /// Redis is back.
     pub async fn revoke(&self, user: UserHash) -> Result<Dismissal, StoreError> {
         let number = self.shared.verdicts.note(user, Verdict::Revoked);
-        let told = self.shared.store.revoke(user, self.shared.config.revocation).await;
+        let told = self.shared.store.revoke(user, self.revocation()).await;
         if told.is_ok() {
             self.shared.verdicts.forget(user, number);
         }
@@ -95,7 +96,7 @@ impl Registrar {
             let Some((number, verdict)) = self.shared.verdicts.about(user) else { continue };
             let told = match verdict {
                 Verdict::Revoked => {
-                    self.shared.store.revoke(user, self.shared.config.revocation).await.map(drop)
+                    self.shared.store.revoke(user, self.revocation()).await.map(drop)
                 }
                 Verdict::Lifted => self.shared.store.lift(user).await,
             };
@@ -104,6 +105,10 @@ impl Registrar {
                 Err(error) => return debug!("a verdict is not heard yet: {error}"),
             }
         }
+    }
+
+    fn revocation(&self) -> Duration {
+        self.shared.bounds.load().revocation
     }
 
     fn dismissal(&self, here: usize, told: &Dismissed) -> Dismissal {

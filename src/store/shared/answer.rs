@@ -15,14 +15,12 @@ pub(super) fn claimed(answer: &[Value]) -> Result<Claimed, StoreError> {
             Ok(Claimed::Registered {
                 tag: tag(&text(answer.get(1))?)?,
                 siblings: siblings.split(' ').filter_map(|e| Epoch::parse(e.as_bytes())).collect(),
+                displaced: Vec::new(),
                 held: Vec::new(),
                 more_held: false,
             })
         }
-        "LIMIT" => {
-            let tags = text(answer.get(1))?;
-            Ok(Claimed::Limit(tags.split(' ').filter_map(Tag::parse).collect()))
-        }
+        "LIMIT" => Ok(Claimed::Limit(tags(&text(answer.get(1))?))),
         "REVOKED" => Ok(Claimed::Revoked),
         "DISPLACED" => Ok(Claimed::Displaced),
         "FENCED" => Ok(Claimed::Fenced),
@@ -57,6 +55,11 @@ pub(super) fn fate_of(text: &str) -> Result<Fate, StoreError> {
         "full" => Ok(Fate::Full),
         seq => seq.parse().map(Fate::Kept).map_err(|_| StoreError::Answer(text.to_owned())),
     }
+}
+
+/// A list with spaces between.
+pub fn tags(list: &str) -> Vec<Tag> {
+    list.split(' ').filter_map(Tag::parse).collect()
 }
 
 fn tag(text: &str) -> Result<Tag, StoreError> {

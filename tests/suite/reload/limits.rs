@@ -50,6 +50,31 @@ pub async fn more_and_fewer_seats(key: &str) {
     assert_eq!(let_in(&instance, 1).await, 0, "one seat is left, and taken");
 }
 
+pub async fn more_of_one_user(key: &str) {
+    let instance = Instance::start("[limits]\nconnections_per_user = 1\n");
+    let _first = instance.connect("Sunil").await;
+    assert!(is_refused(&instance).await);
+    reload(&instance, &format!("{key} = 2\n")).await;
+    let _second = instance.connect("Sunil").await;
+    assert!(is_refused(&instance).await);
+}
+
+pub async fn who_makes_room(key: &str) {
+    let instance = Instance::start("[limits]\nconnections_per_user = 1\n");
+    let mut first = instance.connect("Sunil").await;
+    assert!(is_refused(&instance).await);
+    reload(&instance, &format!("{key} = \"displace-oldest\"\n")).await;
+    let _second = instance.connect("Sunil").await;
+    assert_eq!(first.expect_close().await.0, 4409);
+    reload(&instance, &format!("{key} = \"unlimited\"\n")).await;
+    let _third = instance.connect("Sunil").await;
+}
+
+/// Whether Sunil has as many connections as he may.
+async fn is_refused(instance: &Instance) -> bool {
+    ask(instance.app(), "/Dev", &[("username", "Sunil")]).await.status == 403
+}
+
 pub async fn a_larger_outbox(key: &str) {
     let instance = Instance::start("[limits]\noutbox_bytes = \"128KiB\"\n");
     let mut sunil = instance.connect("Sunil").await;

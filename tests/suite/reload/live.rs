@@ -37,6 +37,8 @@ live! {
     the_age_in_an_outage: "users.cache_stale";
     the_level_of_the_log: "telemetry.level";
     more_and_fewer_seats: "limits.max_connections";
+    more_of_one_user: "limits.connections_per_user";
+    who_makes_room: "limits.connections_per_user_policy";
     a_larger_outbox: "limits.outbox_bytes";
     the_rate_of_connections: "limits.accept_rate";
     the_burst_of_connections: "limits.accept_burst";

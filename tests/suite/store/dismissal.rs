@@ -48,7 +48,7 @@ async fn an_assertion_of_who_is_shut_out_is_refused(desk: &Desk) {
         batch.push(Claim { since: Some(tag.since()), ..claim(*user, number) });
     }
     desk.store.revoke(users[1], LONG).await.unwrap();
-    let answers = desk.store.assert(here, 0, &batch, LIMIT).await.unwrap();
+    let answers = desk.store.assert(here, 0, &batch, LIMIT.most).await.unwrap();
     let is_revoked: Vec<_> = answers.iter().map(|one| *one == Claimed::Revoked).collect();
     assert_eq!(is_revoked, [false, true, false], "nobody else of the batch: {answers:?}");
     desk.store.lift(users[1]).await.unwrap();
@@ -95,7 +95,7 @@ async fn being_shut_out_is_said_before_any_limit(desk: &Desk) {
     let (here, dead, sid) = (Epoch::random(), Epoch::random(), desk.user("Sid"));
     desk.enter(here, &claim(sid, 1)).await;
     desk.store.revoke(sid, LONG).await.unwrap();
-    assert_eq!(desk.store.connect(here, &claim(sid, 2), 1).await.unwrap(), Claimed::Revoked);
+    assert_eq!(desk.store.connect(here, &claim(sid, 2), 1.into()).await.unwrap(), Claimed::Revoked);
     let older = Claim { since: Some(1), ..claim(sid, 1) };
     assert_eq!(desk.assert(here, &older).await, Claimed::Revoked);
     desk.reap(dead).await;

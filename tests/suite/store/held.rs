@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wsfleetd::{
     ids::{Epoch, MessageId},
-    store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Release},
+    store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Keep, Release},
 };
 
 use super::{Desk, claim, contract, policy, request, texts};
@@ -22,6 +22,7 @@ contract!(
     a_mailbox_is_full_by_bytes,
     what_was_read_makes_room,
     what_must_not_be_kept_is_not,
+    who_exists_is_kept_for_in_any_case,
     a_closing_connection_leaves_what_it_could_not_write,
     a_reaped_user_is_held_for,
     an_assertion_tells_that_something_waits,
@@ -142,9 +143,25 @@ async fn what_was_read_makes_room(desk: &Desk) {
 async fn what_must_not_be_kept_is_not(desk: &Desk) {
     let (here, sid) = (Epoch::random(), desk.user("Sid"));
     visit(desk, here, 1).await;
-    let fleeting = HoldRequest { keep: false, ..request(sid, "typing") };
+    let fleeting = HoldRequest { keep: Keep::No, ..request(sid, "typing") };
     assert_eq!(desk.store.hold(&fleeting).await.unwrap().fate, Fate::NotKept);
     assert!(visit(desk, here, 2).await.is_empty());
+}
+
+async fn who_exists_is_kept_for_in_any_case(desk: &Desk) {
+    let (here, sid) = (Epoch::random(), desk.user("Sid"));
+    let known = |text| HoldRequest { keep: Keep::Always, ..request(sid, text) };
+    for text in ["1", "2"] {
+        let answer = desk.store.hold(&known(text)).await.unwrap();
+        assert!(matches!(answer.fate, Fate::Kept(_)), "{answer:?}");
+    }
+    // From the first on, he is expected like one who has just left.
+    desk.keep(sid, "3").await;
+    assert_eq!(visit(desk, here, 1).await, ["1", "2", "3"]);
+    assert!(visit(desk, here, 2).await.is_empty());
+    desk.listen(here).await;
+    desk.enter(here, &claim(sid, 3)).await;
+    assert_eq!(desk.store.hold(&known("live")).await.unwrap().fate, Fate::NotKept);
 }
 
 async fn a_closing_connection_leaves_what_it_could_not_write(desk: &Desk) {
@@ -240,6 +257,41 @@ async fn forgets_when_the_window_is_over(desk: &Desk) {
 }
 
 #[tokio::test]
+async fn memory_keeps_each_message_for_its_own_time() {
+    keeps_each_message_for_its_own_time(&Desk::memory(lasting())).await;
+}
+
+#[tokio::test]
+async fn redis_keeps_each_message_for_its_own_time() {
+    keeps_each_message_for_its_own_time(&Desk::redis(lasting()).await).await;
+}
+
+async fn keeps_each_message_for_its_own_time(desk: &Desk) {
+    let (here, sid) = (Epoch::random(), desk.user("Sid"));
+    visit(desk, here, 1).await;
+    for _ in 0..4 {
+        desk.keep(sid, "old").await;
+    }
+    assert_eq!(desk.hold(sid, "5", &[]).await.fate, Fate::Full);
+    tokio::time::sleep(LASTING * 2 / 3).await;
+    assert_eq!(visit(desk, here, 2).await.len(), 4);
+    desk.keep(sid, "middle").await;
+    tokio::time::sleep(LASTING * 2 / 3).await;
+    desk.keep(sid, "young").await;
+    tokio::time::sleep(LASTING * 2 / 3).await;
+    // The first is too old by now, and does not take the other with it.
+    assert_eq!(visit(desk, here, 3).await, ["young"]);
+    for _ in 0..4 {
+        desk.keep(sid, "old").await;
+    }
+    tokio::time::sleep(LASTING * 4 / 3).await;
+    let known = HoldRequest { keep: Keep::Always, ..request(sid, "new") };
+    let fate = desk.store.hold(&known).await.unwrap().fate;
+    assert!(matches!(fate, Fate::Kept(_)), "what is too old takes no room: {fate:?}");
+    assert_eq!(visit(desk, here, 4).await, ["new"]);
+}
+
+#[tokio::test]
 async fn memory_never_holds_under_drop() {
     never_holds_under_drop(&Desk::memory(HoldPolicy { window: None, ..policy() })).await;
 }
@@ -262,6 +314,12 @@ async fn never_holds_under_drop(desk: &Desk) {
     desk.reap(here).await;
     assert_eq!(desk.hold(sid, "after the reap", &[]).await.fate, Fate::NotKept);
     assert!(visit(desk, Epoch::random(), 2).await.is_empty());
+}
+
+const LASTING: Duration = Duration::from_secs(3);
+
+fn lasting() -> HoldPolicy {
+    HoldPolicy { window: Some(LASTING), ttl: LASTING, keeps: true, ..policy() }
 }
 
 fn short() -> HoldPolicy {

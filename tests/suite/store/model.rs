@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use wsfleetd::{
     ids::{Epoch, MessageId, UserHash},
-    store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Release, Swept, Tag},
+    store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Keep, Limit, Release, Swept, Tag},
 };
 
 use super::{Desk, PATIENCE, policy};
@@ -147,12 +147,16 @@ impl Story {
         self.number += 1;
         let device = format!("d{}", self.random.random_range(0..DEVICES));
         let claim = Claim { user: self.names[user], number: self.number, device, since: None };
-        let answer = self.desk.store.connect(epoch, &claim, LIMIT as u32).await.unwrap();
-        let expected = self.users[user].refuses(&claim, self.fenced.contains(&epoch));
-        let Claimed::Registered { tag, siblings, held, .. } = answer else {
+        let limit = Limit { most: LIMIT as u32, displaces: self.random.random_bool(0.5) };
+        let answer = self.desk.store.connect(epoch, &claim, limit).await.unwrap();
+        let is_fenced = self.fenced.contains(&epoch);
+        let expected = self.users[user].refuses(&claim, is_fenced, limit.displaces);
+        let Claimed::Registered { tag, siblings, displaced, held, .. } = answer else {
             return self.check("connect", Some(sorted(answer)), expected);
         };
         self.check("connect", None, expected);
+        let expected = self.users[user].make_room(&claim);
+        self.check("displaced", displaced, expected);
         let in_order = held.is_sorted_by(|one, next| one.seq < next.seq);
         self.check("order", in_order, true);
         let read: Vec<_> = held.into_iter().map(|held| held.payload).collect();
@@ -169,7 +173,7 @@ impl Story {
         let batch = std::slice::from_ref(&claim);
         let answers = self.desk.store.assert(epoch, partition, batch, LIMIT as u32).await;
         let answer = answers.unwrap().remove(0);
-        let expected = self.users[known.user].refuses(&claim, self.fenced.contains(&epoch));
+        let expected = self.users[known.user].refuses(&claim, self.fenced.contains(&epoch), false);
         let Claimed::Registered { tag, siblings, more_held, .. } = answer else {
             return self.check("assert", Some(sorted(answer)), expected);
         };
@@ -224,7 +228,9 @@ impl Story {
             deaf.clone_from(&owners);
         }
         let tried = if self.random.random_bool(0.3) { owners.clone() } else { Vec::new() };
-        let keep = self.random.random_bool(0.9);
+        let keep = *[Keep::No, Keep::Awaited, Keep::Awaited, Keep::Awaited, Keep::Always]
+            .choose(&mut self.random)
+            .expect("some");
         let (from, waits) = (self.epochs[0], owners.iter().any(|epoch| !deaf.contains(epoch)));
         let request = HoldRequest {
             user: self.names[user],
@@ -239,8 +245,12 @@ impl Story {
         answer.owners.sort_unstable();
         self.check("owners", answer.owners, owners.clone());
         let entry = &mut self.users[user];
-        let nobody = owners.is_empty() && entry.marker.is_none();
-        let expected = if waits || nobody || !keep { Kept::No } else { entry.append(mid, payload) };
+        let is_expected = keep == Keep::Always || !owners.is_empty() || entry.marker.is_some();
+        let expected = if waits || !is_expected || keep == Keep::No {
+            Kept::No
+        } else {
+            entry.append(mid, payload)
+        };
         let kept = match answer.fate {
             Fate::NotKept => Kept::No,
             Fate::Duplicate => Kept::Duplicate,
@@ -360,7 +370,7 @@ impl Story {
 
 impl User {
     /// What a claim is answered when it is not accepted.
-    fn refuses(&self, claim: &Claim, is_fenced: bool) -> Option<Claimed> {
+    fn refuses(&self, claim: &Claim, is_fenced: bool, displaces: bool) -> Option<Claimed> {
         if is_fenced {
             return Some(Claimed::Fenced);
         }
@@ -369,12 +379,23 @@ impl User {
         }
         match (self.connections.get(&claim.device), claim.since) {
             (Some(tag), Some(since)) if tag.since() > since => Some(Claimed::Displaced),
-            (None, _) if self.connections.len() >= LIMIT => {
+            (None, _) if self.connections.len() >= LIMIT && !displaces => {
                 let tags = self.connections.values().cloned().collect();
                 Some(sorted(Claimed::Limit(tags)))
             }
             _ => None,
         }
+    }
+
+    /// The oldest go until a new device fits.
+    fn make_room(&mut self, claim: &Claim) -> Vec<Tag> {
+        let mut gone = Vec::new();
+        while !self.connections.contains_key(&claim.device) && self.connections.len() >= LIMIT {
+            let oldest = self.connections.iter().min_by_key(|(_, tag)| tag.since());
+            let device = oldest.expect("a connection").0.clone();
+            gone.extend(self.connections.remove(&device));
+        }
+        gone
     }
 
     fn owners(&self) -> Vec<Epoch> {

@@ -132,14 +132,15 @@ async fn who_has_enough_connections_gets_a_list_of_them(desk: &Desk) {
     let mut tags = vec![desk.enter(here, &claim(sid, 1)).await.0];
     tags.push(desk.enter(here, &claim(sid, 2)).await.0);
     let third = claim(sid, 3);
-    let Claimed::Limit(mut listed) = desk.store.connect(here, &third, 2).await.unwrap() else {
+    let Claimed::Limit(mut listed) = desk.store.connect(here, &third, 2.into()).await.unwrap()
+    else {
         panic!("two are enough")
     };
     listed.sort_by_key(Tag::number);
     assert_eq!(listed, tags);
     assert_eq!(desk.locate(sid).await, tags, "the refused one left nothing");
     let again = Claim { since: Some(tags[0].since()), ..claim(sid, 1) };
-    let known = desk.store.connect(here, &again, 2).await.unwrap();
+    let known = desk.store.connect(here, &again, 2.into()).await.unwrap();
     assert!(matches!(known, Claimed::Registered { .. }), "a known device is not one more");
 }
 
@@ -153,7 +154,7 @@ async fn only_the_exact_entry_is_pruned(desk: &Desk) {
     assert_eq!(desk.store.prune(desk.user("Elon"), std::slice::from_ref(&first)).await.unwrap(), 0);
     assert_eq!(desk.store.prune(sid, &[first.clone(), first]).await.unwrap(), 1);
     assert_eq!(desk.locate(sid).await, [second]);
-    let new = desk.store.connect(Epoch::random(), &claim(sid, 3), 2).await.unwrap();
+    let new = desk.store.connect(Epoch::random(), &claim(sid, 3), 2.into()).await.unwrap();
     assert!(matches!(new, Claimed::Registered { .. }), "there is room again");
 }
 

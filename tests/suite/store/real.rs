@@ -9,7 +9,7 @@ use wsfleetd::{
     store::{Beat, Claim, Claimed, Fate, HoldRequest, Joined, Member, Release, Swept},
 };
 
-use super::{Desk, PATIENCE, claim, config, members::member, policy, request, texts};
+use super::{Desk, LIMIT, PATIENCE, claim, config, members::member, policy, request, texts};
 use crate::support::{
     fleet::{TestFleet, eventually, get},
     instance::Instance,
@@ -102,7 +102,7 @@ async fn letting_go_works_when_redis_is_full() {
     desk.enter(dead, &claim(elon, 3)).await;
     desk.server().ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     desk.server().ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    assert!(desk.store.connect(here, &claim(elon, 4), 9).await.is_err(), "it is full indeed");
+    assert!(desk.store.connect(here, &claim(elon, 4), LIMIT).await.is_err(), "it is full indeed");
 
     let alive = desk.store.heartbeat(me.epoch).await.unwrap();
     assert!(matches!(alive, Beat::Alive { .. }), "{alive:?}");

@@ -54,6 +54,7 @@ impl Foreigner {
         let up = link.wait_for(|state| matches!(state, LinkState::Up(_)));
         tokio::time::timeout(PATIENCE, up).await.expect("Redis is reached").expect("it is watched");
         let policy = HoldPolicy {
+            keeps: false,
             window: Some(Duration::from_secs(30)),
             ttl: Duration::from_secs(3600),
             entries: 256,
@@ -77,7 +78,7 @@ impl Foreigner {
             device: format!("~{id}"),
             since: None,
         };
-        match self.store.connect(self.epoch, &claim, 32).await.expect("Redis answers") {
+        match self.store.connect(self.epoch, &claim, 32.into()).await.expect("Redis answers") {
             Claimed::Registered { tag, .. } => tag,
             other => panic!("expected a registration, got {other:?}"),
         }
