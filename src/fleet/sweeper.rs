@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, sleep, sleep_until},
@@ -11,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{
-    membership::{Config, Lease, Parts, all},
+    lease::Lease,
+    membership::{Config, Parts, all},
     reaper::Reaper,
 };
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
 
 /// Connections per call of `assert`.
 const BATCH: usize = 64;
+
+/// Such calls on their way at the same time.
+const AT_ONCE: usize = 16;
 
 /// Every partition is swept once in this time (COORDINATION §4.4).
 const FULL_SWEEP: Duration = Duration::from_secs(60);
@@ -69,7 +74,7 @@ struct Work {
 
 impl Sweeper {
     /// Over the fleet actor's parts.
-    pub fn new(config: &Config, parts: &Parts, lease: Lease, reaper: Reaper) -> Self {
+    pub fn new(config: &Config, parts: &Parts, reaper: Reaper) -> Self {
         let work = Work {
             store: parts.store.clone(),
             hub: parts.hub.clone(),
@@ -82,7 +87,7 @@ impl Sweeper {
         Self {
             work,
             reaper,
-            lease,
+            lease: parts.lease.clone(),
             listening: parts.relay.listening(),
             asserted: (None, 0),
             period: config.heartbeat,
@@ -217,17 +222,21 @@ impl Work {
             by_partition.entry(partition).or_default().push(connection);
         }
         let mut slot = Instant::now();
+        let mut paced = Vec::new();
         for (partition, connections) in by_partition {
             for batch in connections.chunks(BATCH) {
-                if self.epoch.get() != epoch {
-                    return;
-                }
-                sleep_until(slot).await;
-                self.assert_batch(epoch, partition, batch).await;
-                let pace = batch.len() as f64 / f64::from(self.assert_rate);
-                slot = slot.max(Instant::now()) + Duration::from_secs_f64(pace);
+                paced.push((slot, partition, batch.to_vec()));
+                slot += Duration::from_secs_f64(batch.len() as f64 / f64::from(self.assert_rate));
             }
         }
+        // Several at a time, or a slow Redis would set the pace: each waits for its answer.
+        let work = paced.into_iter().map(|(at, partition, batch)| async move {
+            sleep_until(at).await;
+            if self.epoch.get() == epoch {
+                self.assert_batch(epoch, partition, &batch).await;
+            }
+        });
+        stream::iter(work).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
         info!(count = total, "registered {total} connections");
     }
 
@@ -261,6 +270,7 @@ impl Work {
                 if let Err(reason) = self.registrar.claim_again(connection).await {
                     connection.outbox().order(self.registrar.close_of(reason));
                 }
+                self.registrar.undo_if_leaving(connection).await;
             }
             Claimed::Fenced => {
                 self.view.fence(epoch);
@@ -273,13 +283,19 @@ impl Work {
     async fn fetch_held(&self, epoch: Epoch, connection: &Connection) {
         let claim = Registrar::claim_of(connection);
         let answer = self.store.connect(epoch, &claim, self.registrar.limit().refusing()).await;
-        if let Ok(Claimed::Registered { held, .. }) = answer {
-            // Reading has taken the marker away: every connection of the user must have its copy.
-            for held in held {
-                let delivery = Delivery::named(held.mid, held.payload);
-                self.hub.deliver_to_open(connection.user(), &delivery);
+        let Ok(Claimed::Registered { held, .. }) = answer else { return };
+        // This has registered it once more, and it may have let go before.
+        let has_left = self.registrar.undo_if_leaving(connection).await;
+        let mut nobodys = Vec::new();
+        // Reading has taken the marker away: every connection of the user must have its copy.
+        for held in held {
+            let delivery = Delivery::named(held.mid, held.payload);
+            if self.hub.deliver_to_open(connection.user(), &delivery) == 0 && has_left {
+                // By its old name the mailbox would take it for one that was read.
+                nobodys.push(Delivery::unnamed(delivery.text));
             }
         }
+        self.registrar.hand_on(connection.user(), nobodys).await;
     }
 
     /// Repairs both ways: who is here and not listed, who is listed and not here.

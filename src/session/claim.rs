@@ -205,6 +205,11 @@ impl Registrar {
         is_leaving
     }
 
+    /// Hands on what was meant for a connection that has left, oldest first.
+    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) {
+        self.shared.router.hand_on(user, unwritten).await;
+    }
+
     /// Whether connections may be unknown to the fleet; asking clears it.
     pub fn take_unsettled(&self) -> bool {
         self.shared.unsettled.swap(false, Ordering::AcqRel)
