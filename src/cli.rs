@@ -2,6 +2,7 @@
 
 mod control;
 mod demo;
+mod fleet;
 mod table;
 pub mod users;
 
@@ -45,6 +46,9 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// See who is in the fleet, and take out who must not be any more
+    #[command(subcommand)]
+    Fleet(fleet::Command),
     /// Look after the directory of users
     #[command(subcommand)]
     Users(users::Command),
@@ -64,6 +68,9 @@ pub fn main() -> ExitCode {
         }),
         Command::Demo(demo) => demo.run(),
         Command::CheckConfig { print } => with_config(&source, |loaded| check(&loaded, print)),
+        Command::Fleet(command) => with_settings(&source, |settings| {
+            finish(block_on(&settings, fleet::run(command, &settings)))
+        }),
         Command::Users(command) => with_settings(&source, |settings| {
             finish(block_on(&settings, users::run(command, &settings)))
         }),

@@ -10,6 +10,7 @@ mod desk;
 mod limits;
 mod parts;
 mod reload;
+mod shared;
 mod revocation;
 mod token_key;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use self::{delivery::hold_policy, shared::open_redis};
 use self::{
     parts::{Fatal, Parts},
     reload::Reloader,
@@ -147,7 +149,7 @@ pub async fn run(
     let addresses = listeners.addresses();
     let background = CancellationToken::new();
     let (parts, mut fatal) =
-        Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background)?;
+        Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background, &stop)?;
     let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
     listeners.serve(&settings, &parts, page, stop.soft());
     desk::open(&settings, &parts, &identity, levels.clone(), &stop).await;

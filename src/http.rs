@@ -1,6 +1,7 @@
 //! HTTP/1.1 over hyper, and one route table per listener, to be read aloud.
 
 mod health;
+mod peer;
 
 use std::{
     convert::Infallible,
@@ -25,7 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-pub use self::health::{Check, Health};
+pub use self::{
+    health::{Check, Health},
+    peer::HttpPeers,
+};
 use crate::{
     listener::{Permit, tls::Tls},
     session::Socket,
@@ -166,7 +170,7 @@ impl Service {
 
     async fn app(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz") => plain(StatusCode::OK, "ok\n"),
+            (&Method::GET, "/healthz") => self.healthz(),
             (_, path) if self.wants_socket(&request, path) => {
                 self.upgrader.upgrade(request, arrival).await
             }
@@ -180,7 +184,7 @@ impl Service {
 
     async fn api(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz" | "/api/healthz") => plain(StatusCode::OK, "ok\n"),
+            (&Method::GET, "/healthz" | "/api/healthz") => self.healthz(),
             (_, path) if self.wants_socket(&request, path) => {
                 self.upgrader.upgrade(request, arrival).await
             }
@@ -199,6 +203,18 @@ impl Service {
             }
             _ => plain(StatusCode::NOT_FOUND, "Not Found\n"),
         }
+    }
+
+    /// For the load balancer, and for peers that want to know whether Redis is well.
+    fn healthz(&self) -> Response<Full<Bytes>> {
+        let Some(standing) = self.health.standing() else { return plain(StatusCode::OK, "ok\n") };
+        let mut response = if standing.is_cut_off() {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "cut off from Redis\n")
+        } else {
+            plain(StatusCode::OK, "ok\n")
+        };
+        peer::write(standing.health(), response.headers_mut());
+        response
     }
 
     /// A path of ours always, and any path when the client asks to upgrade: then the refusal can

@@ -134,6 +134,11 @@ impl Redis {
         matches!(*self.watch().borrow(), LinkState::Up(_))
     }
 
+    /// A number that grows whenever another server, or another start of one, stands where one stood.
+    pub fn replaced(&self) -> watch::Receiver<u64> {
+        self.dialler.replaced.subscribe()
+    }
+
     /// How keys and channels are spelled.
     pub fn keys(&self) -> &Keys {
         &self.keys

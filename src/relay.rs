@@ -10,6 +10,7 @@
 pub mod envelope;
 mod lane;
 mod listening;
+mod losses;
 mod reader;
 mod writer;
 
@@ -19,6 +20,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -27,6 +29,7 @@ pub use self::{
     envelope::{Envelope, Letter},
     lane::{Lane, Laned},
     listening::Listening,
+    losses::Losses,
 };
 use crate::{
     hub::Hub,
@@ -56,8 +59,6 @@ pub struct Counters {
     pub sent: AtomicU64,
     /// Envelopes read.
     pub received: AtomicU64,
-    /// Messages that may have been lost: Redis did not answer, or too many came back.
-    pub lost: AtomicU64,
     /// Envelopes of a kind this version does not know.
     pub unknown: AtomicU64,
 }
@@ -81,11 +82,17 @@ struct Shared {
     /// What is being heard.
     listening: watch::Sender<Listening>,
     counters: Counters,
+    losses: Losses,
 }
 
 impl Relay {
-    /// A relay and the stream of what comes back.
-    pub fn new(redis: Redis, hub: Hub, epoch: CurrentEpoch) -> (Self, mpsc::Receiver<Returned>) {
+    /// A relay and the stream of what comes back. `window` is how long a held message waits.
+    pub fn new(
+        redis: Redis,
+        hub: Hub,
+        epoch: CurrentEpoch,
+        window: Duration,
+    ) -> (Self, mpsc::Receiver<Returned>) {
         let (returns, returned) = mpsc::channel(RETURNS);
         let shared = Shared {
             redis,
@@ -97,6 +104,7 @@ impl Relay {
             returns,
             listening: watch::Sender::default(),
             counters: Counters::default(),
+            losses: Losses::new(window),
         };
         (Self { shared: Arc::new(shared) }, returned)
     }
@@ -155,10 +163,15 @@ impl Relay {
         &self.shared.counters
     }
 
+    /// What may have been lost.
+    pub fn losses(&self) -> &Losses {
+        &self.shared.losses
+    }
+
     /// Gives something back to the router; what does not fit is lost, and counted.
     fn give_back(&self, returned: Returned) {
         if self.shared.returns.try_send(returned).is_err() {
-            self.shared.counters.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.losses.overflow.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -346,6 +346,9 @@ impl Router {
             Ok(answer) => self.settle(request, &answer),
             Err(error) => {
                 self.count(&self.shared.counters.dropped, 1);
+                if let Some(relay) = &self.shared.relay {
+                    self.count(&relay.losses().dropped, 1);
+                }
                 debug!("a message is dropped: {error}");
             }
         }
@@ -362,7 +365,10 @@ impl Router {
     fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
         let HoldRequest { user, mid, payload: text, from: me, tried, .. } = request;
         match answer.fate {
-            Fate::Kept(_) => self.count(&self.shared.counters.held, 1),
+            Fate::Kept(_) => {
+                self.count(&self.shared.counters.held, 1);
+                self.shared.relay.iter().for_each(|relay| relay.losses().hold());
+            }
             Fate::Full => self.count(&self.shared.counters.full, 1),
             Fate::NotKept | Fate::Duplicate if answer.heard > 0 => {
                 // Only if all of them heard it is it known who did.

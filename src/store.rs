@@ -297,6 +297,17 @@ pub struct Member {
     pub secret_check: String,
 }
 
+/// A member as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Its present epoch.
+    pub epoch: Epoch,
+    /// Its heartbeats.
+    pub counter: u64,
+    /// What it said of itself when it joined; empty if that is lost.
+    pub info: String,
+}
+
 /// The answer to a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Joined {
@@ -365,6 +376,13 @@ pub trait Store: Send + Sync {
 
     /// Who is a member now, for decisions that no view of a moment ago may take.
     async fn members(&self) -> Result<Vec<Epoch>, StoreError>;
+
+    /// All that is known of the members, for people and for who must find a peer.
+    async fn table(&self) -> Result<Vec<MemberRow>, StoreError>;
+
+    /// Whether somebody killed an epoch within the last minute. One that is no member, and was not,
+    /// says that the table was lost.
+    async fn was_killed(&self, epoch: Epoch) -> Result<bool, StoreError>;
 
     /// Takes an epoch off the table in good order.
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError>;

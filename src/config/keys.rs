@@ -379,6 +379,14 @@ pub static KEYS: &[Key] = keys! {
     "fleet.assert_rate" => fleet.assert_rate: Count(1, 1_000_000),
         Public, Restart,
         "Connections registered again per second after Redis lost them.";
+    "fleet.cut_off_after" => fleet.cut_off_after: Span(ms(500), s(HOUR)),
+        Public, Restart,
+        "How long Redis must be out of reach before the other instances are asked whether it is \
+         well. If two say so, and no more than a third of the fleet is silent, this instance's \
+         health checks turn red and it sends its clients away.";
+    "fleet.cut_off_drain" => fleet.cut_off_drain: Span(ms(500), s(HOUR)),
+        Public, Restart,
+        "How long that may take: the first third for the load balancer to notice, then evenly.";
 
     "drain.stop_timeout" => drain.stop_timeout: Span(ms(100), s(HOUR)),
         Public, Restart,

@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
         keys: &["fleet.lease", "fleet.heartbeat", "fleet.suspect_rounds"],
         check: lease_ends_before_suspicion,
     },
+    Rule { keys: &["fleet.cut_off_after", "fleet.lease"], check: lease_ends_before_doubt },
     Rule {
         keys: &["listen.api", "listen.app"],
         check: |s| apart("api", s.listen.api, s.listen.app),
@@ -171,6 +172,18 @@ fn lease_ends_before_suspicion(settings: &Settings) -> Result<(), Broken> {
             format_duration(fleet.lease)
         ),
         remedy: "make fleet.lease shorter than fleet.suspect_rounds × fleet.heartbeat × 0.9".into(),
+    })
+}
+
+fn lease_ends_before_doubt(settings: &Settings) -> Result<(), Broken> {
+    let (after, lease) = (settings.fleet.cut_off_after, settings.fleet.lease);
+    unless(after <= lease, || Broken {
+        problem: format!(
+            "an instance would count as cut off after {} and still hold its lease of {}",
+            format_duration(after),
+            format_duration(lease)
+        ),
+        remedy: "make fleet.cut_off_after longer than fleet.lease; three times is right".into(),
     })
 }
 

@@ -218,6 +218,10 @@ pub struct Fleet {
     pub lease: Duration,
     /// Connections asserted per second after a fence or a reconnect.
     pub assert_rate: u32,
+    /// Silence of Redis after which the peers are asked whether it is well.
+    pub cut_off_after: Duration,
+    /// From red health checks to the last connection closed, when they say so.
+    pub cut_off_drain: Duration,
 }
 
 /// `[drain]`.
@@ -389,6 +393,8 @@ impl Default for Fleet {
             suspect_rounds: 4,
             lease: Duration::from_secs(5),
             assert_rate: 2000,
+            cut_off_after: Duration::from_secs(15),
+            cut_off_drain: Duration::from_secs(45),
         }
     }
 }

@@ -210,7 +210,7 @@ fn fleet_status(fleet: &Fleet) -> FleetStatus {
         lease: fleet.lease.is_held(),
         sent: counters.sent.load(Ordering::Relaxed),
         received: counters.received.load(Ordering::Relaxed),
-        possible_loss: counters.lost.load(Ordering::Relaxed),
+        possible_loss: fleet.relay.losses().total(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{fleet::membership::Lease, http::Check, redis::Redis, users::Directory};
+use crate::{fleet::lease::Lease, http::Check, redis::Redis, users::Directory};
 
 /// Whether Redis can be reached.
 pub struct RedisCheck(pub Redis);

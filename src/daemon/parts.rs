@@ -2,10 +2,9 @@
 //!
 //! A module never reads another's settings: here is the one table of who gets what.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,21 +13,26 @@ use super::{
     checks::{DirectoryCheck, LeaseCheck, RedisCheck},
     delivery, limits, reload,
     revocation::Revocation,
+    shared::{open_redis, read},
 };
 use crate::{
     config::settings::Settings,
     control,
     fleet::{
         identity::Identity,
+        isolation::{self, Isolation, Standing},
+        lease::Lease,
         membership::{self, Membership, Mismatch},
+        obituary::Obituary,
+        roster::Roster,
     },
-    http::{Check, Health},
+    http::{Check, Health, HttpPeers},
     hub::Hub,
     ids::{CurrentEpoch, IdSource, Origin, UserHasher},
-    lifecycle::{Hearts, Tasks},
+    lifecycle::{Hearts, Stop, Tasks},
     limit::{Places, Reporter},
     listener::tls::Tls,
-    redis::{self, Redis},
+    redis::Redis,
     relay::Relay,
     router::Router,
     session::{self, Registrar},
@@ -93,17 +97,21 @@ impl Parts {
         directory: Arc<dyn Directory>,
         hearts: &Hearts,
         background: &CancellationToken,
+        stop: &Stop,
     ) -> Result<(Self, mpsc::Receiver<Fatal>), DaemonError> {
         let ground = Ground::new(settings, background, directory.clone())?;
         let ids = Arc::new(IdSource::new(Origin::random()));
         let mut checks: Vec<Box<dyn Check>> = vec![Box::new(DirectoryCheck(directory.clone()))];
         let (fatal, fatalities) = mpsc::channel(1);
         let vital = Vital { tasks: ground.tasks.clone(), fatal: fatal.clone() };
-        let ((router, registrar), fleet) = match ground.redis()? {
+        let mut standing = None;
+        let ((router, registrar), fleet) = match open_redis(settings)? {
             Some(redis) => {
                 checks.push(Box::new(RedisCheck(redis.clone())));
-                let fleet = ground.join(redis, identity, api, ids.origin(), hearts, fatal);
+                let me = Me { identity, api, origin: ids.origin(), leaving: stop.soft().clone() };
+                let fleet = ground.join(redis, me, hearts, fatal);
                 checks.push(Box::new(LeaseCheck(fleet.desk.lease.clone())));
+                standing = Some(fleet.standing);
                 ((fleet.router, fleet.registrar), Some(fleet.desk))
             }
             None => (ground.alone(), None),
@@ -131,7 +139,7 @@ impl Parts {
             hub: ground.hub,
             upgrader,
             tls: Tls::new(certificate),
-            health: Health::new(checks),
+            health: Health::new(checks, standing),
             directory,
             tasks,
             background: background.clone(),
@@ -194,6 +202,15 @@ struct Fleet {
     router: Router,
     registrar: Registrar,
     desk: control::Fleet,
+    standing: Standing,
+}
+
+/// This instance, as it shows itself to the others.
+struct Me<'a> {
+    identity: &'a Identity,
+    api: SocketAddr,
+    origin: Origin,
+    leaving: CancellationToken,
 }
 
 impl<'a> Ground<'a> {
@@ -219,48 +236,19 @@ impl<'a> Ground<'a> {
         })
     }
 
-    fn redis(&self) -> Result<Option<Redis>, DaemonError> {
-        let settings = &self.settings.redis;
-        let Some(url) = settings.url.clone() else { return Ok(None) };
-        let password = match &settings.password_file {
-            Some(file) => Some(read_secret("redis.password_file", file)?),
-            None => None,
-        };
-        let ca_pem =
-            settings.ca_file.as_deref().map(|file| read("redis.ca_file", file)).transpose()?;
-        let config = redis::Config {
-            url,
-            cluster: settings.cluster,
-            username: settings.username.clone(),
-            password,
-            ca_pem,
-            prefix: settings.prefix.clone(),
-            partitions: self.settings.fleet.partitions,
-            connect_timeout: settings.connect_timeout,
-            command_timeout: settings.command_timeout,
-            pool_size: settings.pool_size,
-        };
-        let redis = Redis::new(config).map_err(|error| DaemonError::Setting(error.to_string()))?;
-        Ok(Some(redis))
-    }
-
     fn alone(&self) -> (Router, Registrar) {
         let store: SharedStore = Arc::new(MemoryStore::new(delivery::hold_policy(self.settings)));
         self.connect(store, None)
     }
 
-    fn join(
-        &self,
-        redis: Redis,
-        identity: &Identity,
-        api: SocketAddr,
-        origin: Origin,
-        hearts: &Hearts,
-        fatal: mpsc::Sender<Fatal>,
-    ) -> Fleet {
+    fn join(&self, redis: Redis, me: Me<'_>, hearts: &Hearts, fatal: mpsc::Sender<Fatal>) -> Fleet {
         let store: SharedStore =
             Arc::new(SharedState::new(redis.clone(), &delivery::hold_policy(self.settings)));
-        let (relay, returned) = Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone());
+        let window = delivery::hold_policy(self.settings).window.unwrap_or_default();
+        let (relay, returned) =
+            Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone(), window);
+        let (lease, roster) = (Lease::new(self.settings.fleet.lease), Roster::default());
+        let standing = Standing::new(lease.clone());
         let (router, registrar) = self.connect(store.clone(), Some(relay.clone()));
         let parts = membership::Parts {
             store,
@@ -269,16 +257,32 @@ impl<'a> Ground<'a> {
             registrar: registrar.clone(),
             view: self.view.clone(),
             epoch: self.epoch.clone(),
-            origin,
+            origin: me.origin,
             link: redis.watch(),
             tasks: self.tasks.clone(),
+            lease: lease.clone(),
+            standing: standing.clone(),
+            roster: roster.clone(),
+            obituary: obituary(me.identity),
+            leaving: me.leaving,
         };
+        let fleet = &self.settings.fleet;
+        let config = isolation::Config { after: fleet.cut_off_after, drain: fleet.cut_off_drain };
+        let isolation = Isolation {
+            config,
+            lease: lease.clone(),
+            roster,
+            standing: standing.clone(),
+            hub: self.hub.clone(),
+            origin: me.origin,
+            peers: Arc::new(HttpPeers),
+        };
+        self.tasks.spawn("isolation", isolation.run(self.background.clone()));
         let limit = self.settings.fleet.heartbeat * FLEET_HEART_BEATS
             + self.settings.redis.command_timeout * 4;
         let heart = hearts.register("fleet", limit);
-        let config = self.membership_config(identity, api);
+        let config = self.membership_config(me.identity, me.api);
         let membership = Membership::new(config, parts, heart);
-        let lease = membership.lease();
         let member = membership.run(self.background.clone());
         // Redis and the relay go on until membership has left.
         let left = CancellationToken::new();
@@ -297,11 +301,14 @@ impl<'a> Ground<'a> {
         vital.spawn("relay reader", async move { reader.read(stop).await });
         let (writer, stop) = (relay.clone(), left.clone());
         vital.spawn("relay writer", async move { writer.write(stop).await });
+        let (stop, replaced) = (left.clone(), redis.replaced());
+        let losses = relay.clone();
+        vital.spawn("losses", async move { losses.losses().report(replaced, stop).await });
         let (epoch, view) = (self.epoch.clone(), self.view.clone());
         let returns = router.clone();
         vital.spawn("returns", async move { returns.run(returned, left).await });
         let desk = control::Fleet { epoch, view, lease, relay };
-        Fleet { router, registrar, desk }
+        Fleet { router, registrar, desk, standing }
     }
 
     fn connect(&self, store: SharedStore, relay: Option<Relay>) -> (Router, Registrar) {
@@ -350,6 +357,7 @@ impl<'a> Ground<'a> {
             assert_rate: fleet.assert_rate,
             instance: identity.instance_id.clone(),
             zone: identity.zone.clone(),
+            ec2_id: identity.ec2_id.clone(),
             address: SocketAddr::new(host, api.port()).to_string(),
             secret_check: UserHasher::new(&self.secret).check_value(),
             runtime_dir: self.settings.instance.runtime_dir.clone(),
@@ -377,16 +385,19 @@ fn upgrade_config(settings: &Settings) -> upgrade::Config {
     }
 }
 
-fn read(key: &str, file: &Path) -> Result<Vec<u8>, DaemonError> {
-    fs::read(file).map_err(|error| {
-        DaemonError::Setting(format!("{key}: cannot read {}: {error}", file.display()))
-    })
+/// Who knows of a peer's end: EC2, if this is one of its machines.
+#[cfg(feature = "aws")]
+fn obituary(identity: &Identity) -> Option<Arc<dyn Obituary>> {
+    let region = identity.region.clone();
+    identity
+        .ec2_id
+        .as_ref()
+        .map(|_| Arc::new(crate::fleet::ec2::Obituaries::new(region)) as Arc<dyn Obituary>)
 }
 
-fn read_secret(key: &str, file: &Path) -> Result<SecretString, DaemonError> {
-    let text = String::from_utf8(read(key, file)?)
-        .map_err(|_| DaemonError::Setting(format!("{key}: {} is not text", file.display())))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+#[cfg(not(feature = "aws"))]
+fn obituary(_: &Identity) -> Option<Arc<dyn Obituary>> {
+    None
 }
 
 #[cfg(test)]

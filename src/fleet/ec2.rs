@@ -10,9 +10,10 @@ pub mod aws;
 use std::{collections::HashMap, fmt};
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
-use super::identity::Identity;
+use super::{identity::Identity, obituary::Obituary};
 use crate::telemetry::events;
 
 /// The questions to EC2. Its answers are eventually consistent and its rate is limited for the
@@ -76,6 +77,42 @@ pub enum Ec2Error {
     Denied { action: &'static str, reason: String },
     #[error("EC2 did not answer {action}: {reason}")]
     Failed { action: &'static str, reason: String },
+}
+
+/// Asks EC2 about silent peers.
+pub struct Obituaries {
+    region: Option<String>,
+    /// Made when it is first needed: that alone takes a call to the metadata service.
+    ec2: OnceCell<aws::AwsEc2>,
+}
+
+impl Obituaries {
+    /// In this region, or the environment's.
+    pub fn new(region: Option<String>) -> Self {
+        Self { region, ec2: OnceCell::new() }
+    }
+}
+
+#[async_trait]
+impl Obituary for Obituaries {
+    /// Only *terminated* is an end: a machine that is stopping still runs what it runs.
+    async fn terminated(&self, ids: &[String]) -> Vec<String> {
+        let ec2 = self.ec2.get_or_init(|| aws::AwsEc2::new(self.region.as_deref())).await;
+        match ec2.states(ids).await {
+            Ok(states) => {
+                let ended = states.into_iter().filter(|(_, state)| *state == State::Terminated);
+                ended.map(|(id, _)| id).collect()
+            }
+            Err(error @ Ec2Error::Denied { .. }) => {
+                warn!(message_id = events::AWS_DENIED, %error, "{error}");
+                Vec::new()
+            }
+            Err(error) => {
+                warn!(%error, "{error}");
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// Logs the instance's Auto Scaling group and state. That EC2 does not say is a warning only: the

@@ -7,13 +7,12 @@
 //! finds out by its next heartbeat and joins again under a new epoch, with all its connections;
 //! until then nothing it writes counts, because its tombstones stand where it would write.
 
+mod peers;
+
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,11 +24,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
-use super::{predecessor::EpochFile, reaper::Reaper, sweeper::Sweeper};
+use self::peers::Peer;
+pub use super::lease::Lease;
+use super::{
+    isolation::Standing,
+    obituary::Obituary,
+    predecessor::EpochFile,
+    reaper::Reaper,
+    roster::{Info, Roster},
+    sweeper::Sweeper,
+};
 use crate::{
+    clock,
     hub::Hub,
     ids::{CurrentEpoch, Epoch, InstanceId, Origin},
     lifecycle::{Heart, Tasks},
+    protocol::close::Close,
     redis::LinkState,
     relay::Relay,
     session::Registrar,
@@ -40,18 +50,16 @@ use crate::{
 /// Heartbeats come up to this much early or late, so that the fleet's do not fall together.
 const JITTER: f64 = 0.1;
 
-/// With at least this many members, more than a third suspect at once is Redis's trouble or a
-/// zone's: wait before believing it.
-const MANY: usize = 3;
-
-/// That wait (COORDINATION, change 10).
-const MASS_WAIT: Duration = Duration::from_secs(30);
-
 /// How long to wait for one's own inbox before joining without it: then senders find it deaf.
 const INBOX_WAIT: Duration = Duration::from_secs(2);
 
 /// Between tries to join.
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long an instance that was cut off waits for its last connections to close, and how often it
+/// looks.
+const REST_BOUND: Duration = Duration::from_secs(10);
+const REST_LOOK: Duration = Duration::from_millis(100);
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
@@ -68,6 +76,8 @@ pub struct Config {
     pub instance: InstanceId,
     /// The availability zone, if any.
     pub zone: Option<String>,
+    /// What EC2 calls this machine, if it is one of EC2's.
+    pub ec2_id: Option<String>,
     /// Where peers reach the `api` listener.
     pub address: String,
     /// Check value of the fleet's secret.
@@ -107,75 +117,62 @@ pub struct Parts {
     pub link: watch::Receiver<LinkState>,
     /// Where reaping runs.
     pub tasks: Tasks,
-}
-
-/// Whether this instance has a lease, for whoever asks; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Lease(Arc<AtomicBool>);
-
-impl Lease {
-    /// Whether it is held.
-    pub fn is_held(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn set(&self, held: bool) -> bool {
-        self.0.swap(held, Ordering::Relaxed)
-    }
-}
-
-/// What is known of a peer.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    counter: u64,
-    unchanged: u32,
-    /// When this instance first saw the counter as it stands.
-    seen: Instant,
+    /// Renewed here.
+    pub lease: Lease,
+    /// What the health checks say.
+    pub standing: Standing,
+    /// Who the members are.
+    pub roster: Roster,
+    /// Who may know of a peer's end; `None` outside EC2.
+    pub obituary: Option<Arc<dyn Obituary>>,
+    /// Cancelled when this instance is leaving for good.
+    pub leaving: CancellationToken,
 }
 
 /// The actor.
 pub struct Membership {
     config: Config,
     parts: Parts,
-    lease: Lease,
     reaper: Reaper,
     heart: Heart,
     peers: HashMap<Epoch, Peer>,
     dead: HashSet<Epoch>,
     mass_since: Option<Instant>,
-    acknowledged: Instant,
+    /// Whether the end of the lease has been told.
+    is_lapsed: bool,
+    /// Whether the roster is to be read again.
+    is_roster_old: bool,
+    /// When others were last asked about silent peers.
+    asked: Option<Instant>,
     epoch_file: EpochFile,
-    predecessor: Option<Epoch>,
+    predecessors: Vec<Epoch>,
 }
 
 impl Membership {
     /// Ready to [`Membership::run`].
     pub fn new(config: Config, parts: Parts, heart: Heart) -> Self {
-        let reaper = Reaper::new(parts.store.clone(), parts.tasks.clone());
-        let (epoch_file, predecessor) = EpochFile::take(&config.runtime_dir);
+        let roster = parts.roster.clone();
+        let reaper = Reaper::new(parts.store.clone(), parts.tasks.clone(), roster);
+        let (epoch_file, predecessors) = EpochFile::take(&config.runtime_dir);
         Self {
             config,
             parts,
-            lease: Lease::default(),
             reaper,
             heart,
             peers: HashMap::new(),
             dead: HashSet::new(),
             mass_since: None,
-            acknowledged: Instant::now(),
+            is_lapsed: true,
+            is_roster_old: true,
+            asked: None,
             epoch_file,
-            predecessor,
+            predecessors,
         }
-    }
-
-    /// A handle to ask whether the lease is held.
-    pub fn lease(&self) -> Lease {
-        self.lease.clone()
     }
 
     /// Joins, and holds the lease until `stop`; then leaves.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Mismatch> {
-        let sweep = Sweeper::new(&self.config, &self.parts, self.lease(), self.reaper.clone());
+        let sweep = Sweeper::new(&self.config, &self.parts, self.reaper.clone());
         self.parts.tasks.spawn("sweeper", sweep.run(stop.clone()));
         let outcome = tokio::select! {
             () = stop.cancelled() => Ok(()),
@@ -203,37 +200,42 @@ impl Membership {
 
     async fn round(&mut self) -> Result<(), Mismatch> {
         self.heart.beat();
-        let (sent, epoch) = (Instant::now(), self.parts.epoch.get());
+        let (sent, epoch) = (clock::since_boot(), self.parts.epoch.get());
         match self.parts.store.heartbeat(epoch).await {
             // A tombstone stands: nothing will be written for this epoch any more.
-            Ok(_) if self.parts.view.is_fenced(epoch) => self.rejoin(epoch).await?,
+            Ok(_) if self.parts.view.is_fenced(epoch) => self.rejoin(epoch, sent).await?,
             Ok(Beat::Alive { counters, dead }) => {
-                self.acknowledged = sent;
-                self.lease.set(true);
-                self.bury_predecessor(&counters);
+                self.parts.lease.renew(sent);
+                self.is_lapsed = false;
+                self.bury_predecessors(&counters);
                 self.observe(epoch, &counters, &dead);
                 self.bury(epoch, dead);
+                self.read_roster();
             }
-            Ok(Beat::Fenced) => self.rejoin(epoch).await?,
+            Ok(Beat::Fenced) => self.rejoin(epoch, sent).await?,
             Err(error) => self.miss(&error.to_string()),
         }
         Ok(())
     }
 
     fn miss(&mut self, reason: &str) {
-        let silent = self.acknowledged.elapsed();
-        if silent > self.config.lease && self.lease.set(false) {
-            warn!(
-                message_id = events::LEASE_LOST,
-                "lost the lease: no heartbeat acknowledged for {:.1} s ({reason})",
-                silent.as_secs_f64()
-            );
+        if self.parts.lease.is_held() || std::mem::replace(&mut self.is_lapsed, true) {
+            return;
         }
+        let silent = self.parts.lease.silence().unwrap_or_default();
+        warn!(
+            message_id = events::LEASE_LOST,
+            "lost the lease: no heartbeat acknowledged for {:.1} s ({reason})",
+            silent.as_secs_f64()
+        );
     }
 
     /// Under a new epoch, with all connections; the old one is reaped like any dead peer's.
-    async fn rejoin(&mut self, old: Epoch) -> Result<(), Mismatch> {
-        self.lease.set(false);
+    async fn rejoin(&mut self, old: Epoch, sent: Duration) -> Result<(), Mismatch> {
+        self.parts.lease.end(sent);
+        self.is_lapsed = true;
+        self.note_loss(old).await;
+        self.send_the_rest_away().await;
         let epoch = self.parts.epoch.renew();
         trace!(target: events::TRACE, "fence old={old} new={epoch}");
         warn!(
@@ -254,17 +256,42 @@ impl Membership {
         Ok(())
     }
 
+    /// A member that was not killed, and is none, says that the table was lost, and with it what
+    /// was held for users who are away.
+    async fn note_loss(&self, old: Epoch) {
+        if matches!(self.parts.store.was_killed(old).await, Ok(false)) {
+            self.parts.relay.losses().forget();
+        }
+    }
+
+    /// An instance that drains does not come back with its connections (COORDINATION, change 18):
+    /// one that was cut off joins again when the last is closed, one that is leaving never.
+    async fn send_the_rest_away(&mut self) {
+        let start = Instant::now();
+        while self.parts.leaving.is_cancelled()
+            || self.parts.standing.is_cut_off()
+                && !self.parts.hub.is_empty()
+                && start.elapsed() < REST_BOUND
+        {
+            self.heart.beat();
+            self.parts.hub.close_all(Close::GoingAway);
+            sleep(REST_LOOK).await;
+        }
+        if self.parts.standing.lift() {
+            info!("no longer cut off from Redis; joining again without the old connections");
+        }
+    }
+
     async fn join(&mut self, before: Option<Epoch>) -> Result<(), Mismatch> {
         let epoch = self.parts.epoch.get();
+        // Before anything is written under it.
+        self.epoch_file.note(epoch, &self.predecessors);
         self.wait_for_inbox(epoch).await;
         loop {
             self.heart.beat();
             let member = self.member(epoch, before);
             match self.parts.store.join(&member).await {
-                Ok(Joined::Member) => {
-                    self.epoch_file.note(epoch);
-                    return Ok(());
-                }
+                Ok(Joined::Member) => return Ok(()),
                 Ok(Joined::OriginTaken) => {
                     // 48 random bits met: wait for whoever has them to go.
                     error!("another instance has this one's origin; trying again");
@@ -289,94 +316,20 @@ impl Membership {
     }
 
     fn member(&self, epoch: Epoch, before: Option<Epoch>) -> Member {
-        let info = serde_json::json!({
-            "instance": self.config.instance.as_str(),
-            "zone": self.config.zone,
-            "address": self.config.address,
-            "version": env!("CARGO_PKG_VERSION"),
-            "origin": self.parts.origin.to_string(),
-        });
+        let info = Info {
+            instance: self.config.instance.to_string(),
+            zone: self.config.zone.clone(),
+            address: self.config.address.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            origin: self.parts.origin.to_string(),
+            ec2_id: self.config.ec2_id.clone(),
+        };
         Member {
             epoch,
             origin: self.parts.origin,
             before,
-            info: info.to_string(),
+            info: serde_json::to_string(&info).unwrap_or_default(),
             secret_check: self.config.secret_check.clone(),
-        }
-    }
-
-    /// Counts rounds without change, and kills who stood still for too many.
-    fn observe(&mut self, me: Epoch, counters: &[(Epoch, u64)], dead: &[Epoch]) {
-        let members: HashSet<Epoch> = counters.iter().map(|(epoch, _)| *epoch).collect();
-        let changed = self.peers.len() != members.len()
-            || !self.peers.keys().all(|epoch| members.contains(epoch));
-        self.peers.retain(|epoch, _| members.contains(epoch));
-        let now = Instant::now();
-        for (epoch, counter) in counters {
-            match self.peers.get_mut(epoch) {
-                Some(peer) if peer.counter == *counter => peer.unchanged += 1,
-                // The first sight of a counter is no round without a change.
-                _ => drop(
-                    self.peers.insert(*epoch, Peer { counter: *counter, unchanged: 0, seen: now }),
-                ),
-            }
-        }
-        self.peers.entry(me).and_modify(|own| own.unchanged = 0);
-        let view = &self.parts.view;
-        view.set(members, dead);
-        if changed {
-            self.parts.relay.retain(|epoch| view.is_member(epoch));
-            // A newcomer's first word may have come before the heartbeat that lists it.
-            self.parts.hub.retain_siblings(|epoch| view.lives(epoch));
-            self.dead.clear();
-        }
-        self.judge();
-    }
-
-    /// The process that ran here before is dead for sure: nobody need wait to be.
-    fn bury_predecessor(&mut self, counters: &[(Epoch, u64)]) {
-        let Some(old) = self.predecessor.take() else { return };
-        if let Some((_, counter)) = counters.iter().find(|(epoch, _)| *epoch == old) {
-            self.reaper.kill(old, *counter);
-        }
-    }
-
-    fn judge(&mut self) {
-        let limit = self.config.suspect_rounds;
-        // Each new connection to Redis is a round of its own: rounds alone prove no silence.
-        let silence = self.config.heartbeat.mul_f64(1.0 - JITTER) * limit;
-        let suspects: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.unchanged >= limit && peer.seen.elapsed() >= silence)
-            .map(|(e, p)| (*e, p.counter))
-            .collect();
-        if suspects.is_empty() {
-            self.mass_since = None;
-            return;
-        }
-        if self.peers.len() >= MANY && suspects.len() * 3 > self.peers.len() {
-            let since = *self.mass_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < MASS_WAIT {
-                return;
-            }
-        }
-        for (epoch, counter) in suspects {
-            self.reaper.kill(epoch, counter);
-        }
-    }
-
-    /// Reaps this instance's share of the recently killed, again after each change of view.
-    fn bury(&mut self, me: Epoch, dead: Vec<Epoch>) {
-        let members: Vec<Epoch> = self.peers.keys().copied().collect();
-        for epoch in dead {
-            if epoch == me || self.dead.contains(&epoch) {
-                continue;
-            }
-            let mine = share(me, epoch, &members, self.parts.store.partitions());
-            if self.reaper.reap(epoch, mine) {
-                self.dead.insert(epoch);
-            }
         }
     }
 }
@@ -384,43 +337,4 @@ impl Membership {
 /// Every partition.
 pub(super) fn all(partitions: u16) -> Vec<u16> {
     (0..partitions).collect()
-}
-
-/// The partitions in which `me` is the first, among `members`, in an order that everyone draws
-/// alike for this dead epoch.
-fn share(me: Epoch, dead: Epoch, members: &[Epoch], partitions: u16) -> Vec<u16> {
-    let weight = |member: Epoch, partition: u16| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(member.as_str().as_bytes());
-        hasher.update(dead.as_str().as_bytes());
-        hasher.update(&partition.to_be_bytes());
-        *hasher.finalize().as_bytes()
-    };
-    let is_mine = |partition: &u16| {
-        let first = members.iter().max_by_key(|member| weight(**member, *partition));
-        first.is_none_or(|first| *first == me)
-    };
-    (0..partitions).filter(is_mine).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_share_the_dead_without_gap_or_overlap() {
-        let members: Vec<_> = (0..5).map(|_| Epoch::random()).collect();
-        let dead = Epoch::random();
-        let shares: Vec<_> = members.iter().map(|me| share(*me, dead, &members, 256)).collect();
-        let mut all: Vec<_> = shares.iter().flatten().copied().collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..256).collect::<Vec<_>>());
-        assert!(shares.iter().all(|share| share.len() > 20), "spread evenly enough");
-    }
-
-    #[test]
-    fn alone_one_takes_all() {
-        let me = Epoch::random();
-        assert_eq!(share(me, Epoch::random(), &[me], 16).len(), 16);
-    }
 }

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use super::roster::Roster;
 use crate::{
     ids::Epoch,
     lifecycle::Tasks,
@@ -17,8 +18,8 @@ use crate::{
     telemetry::events,
 };
 
-/// Partitions reaped at a time: a few of the pool's connections, leaving some for others.
-const AT_ONCE: usize = 2;
+/// Partitions reaped at a time: most of the pool's connections, leaving one for others.
+const AT_ONCE: usize = 3;
 
 /// Steps per partition; each frees up to 64 users, so this is more than one instance holds.
 const MAX_STEPS: u32 = 100_000;
@@ -33,26 +34,28 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Reaper {
     store: SharedStore,
     tasks: Tasks,
+    roster: Roster,
     /// Epochs being reaped; a std lock, held to add or remove.
     busy: Arc<Mutex<HashSet<Epoch>>>,
 }
 
 impl Reaper {
     /// Over its parts.
-    pub fn new(store: SharedStore, tasks: Tasks) -> Self {
-        Self { store, tasks, busy: Arc::default() }
+    pub fn new(store: SharedStore, tasks: Tasks, roster: Roster) -> Self {
+        Self { store, tasks, roster, busy: Arc::default() }
     }
 
     /// Takes a silent epoch off the table, unless it has moved since. Everyone who is left sees
     /// it among the dead by its next heartbeat and reaps its share.
     pub fn kill(&self, epoch: Epoch, counter: u64) {
-        let store = self.store.clone();
+        let (store, name) = (self.store.clone(), self.roster.name_of(epoch));
         self.tasks.spawn("kill", async move {
             match store.kill(epoch, counter).await {
                 Ok(true) => warn!(
                     message_id = events::PEER_REAPED,
                     peer.epoch = %epoch,
-                    "the instance of epoch {epoch} is silent and counts as dead"
+                    peer.id = %name,
+                    "the instance {name} of epoch {epoch} is silent and counts as dead"
                 ),
                 Ok(false) => debug!("epoch {epoch} has moved after all, or is gone"),
                 Err(error) => debug!("cannot take epoch {epoch} off the table: {error}"),

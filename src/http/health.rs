@@ -1,13 +1,16 @@
 //! What `/readyz` says: the whole truth, dependency by dependency.
 //!
 //! `/healthz` asks nobody: a load balancer that is told of a Redis outage would have the whole
-//! fleet replaced, and every socket on it cut (FLEET, decisions).
+//! fleet replaced, and every socket on it cut (FLEET, decisions). It knows one thing more than that
+//! the process lives: whether this instance alone is cut off (see [`crate::fleet::isolation`]).
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::time::timeout;
+
+use crate::fleet::isolation::Standing;
 
 /// A dependency that answers later than this is not up.
 const CHECK_WAIT: Duration = Duration::from_secs(3);
@@ -26,6 +29,7 @@ pub trait Check: Send + Sync {
 #[derive(Clone, Default)]
 pub struct Health {
     checks: Arc<[Box<dyn Check>]>,
+    standing: Option<Standing>,
 }
 
 /// One look at everything.
@@ -38,9 +42,14 @@ pub struct Report {
 }
 
 impl Health {
-    /// Over these.
-    pub fn new(checks: Vec<Box<dyn Check>>) -> Self {
-        Self { checks: checks.into() }
+    /// Over these; without a `standing` this instance is alone.
+    pub fn new(checks: Vec<Box<dyn Check>>, standing: Option<Standing>) -> Self {
+        Self { checks: checks.into(), standing }
+    }
+
+    /// Whether this instance alone is cut off, and what its peers may know.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
     }
 
     /// Asks everyone, each within a bound.

@@ -2,13 +2,14 @@
 //!
 //! One of these serves for all servers of a cluster, which differ in their addresses only.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates,
     io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 
 use super::Config;
 
@@ -24,6 +25,9 @@ pub(super) struct Dialler {
     pub command_timeout: Duration,
     pub pool_size: u32,
     pub in_cluster: bool,
+    /// Grows whenever another server, or another start of one, stands where one stood: what was
+    /// written last may be lost with that one.
+    pub replaced: Arc<watch::Sender<u64>>,
 }
 
 impl Dialler {
@@ -37,6 +41,7 @@ impl Dialler {
             command_timeout: config.command_timeout,
             pool_size: config.pool_size,
             in_cluster: config.cluster,
+            replaced: Arc::default(),
         })
     }
 

@@ -54,6 +54,7 @@ struct Shared {
     /// The highest generation found unfit.
     broken: watch::Sender<u64>,
     state: watch::Sender<LinkState>,
+    replaced: Arc<watch::Sender<u64>>,
 }
 
 struct Dialled {
@@ -71,6 +72,13 @@ struct ClientName {
     id: i64,
 }
 
+impl ClientName {
+    /// Whether the other was given by another server, or by another start of it.
+    fn is_another(&self, other: &Self) -> bool {
+        self.run_id.is_some() && other.run_id.is_some() && self.run_id != other.run_id
+    }
+}
+
 impl Link {
     pub(super) fn new(client: Client, dialler: &Dialler) -> Self {
         let shared = Shared {
@@ -81,6 +89,7 @@ impl Link {
             current: ArcSwapOption::empty(),
             broken: watch::Sender::new(0),
             state: watch::Sender::new(LinkState::Down),
+            replaced: dialler.replaced.clone(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -156,6 +165,9 @@ impl Link {
                 dialled = self.dial_until_up(generation, late.as_ref()) => dialled,
             };
             let name = dialled.name.clone();
+            if late.as_ref().is_some_and(|late| late.is_another(&name)) {
+                self.shared.replaced.send_modify(|count| *count += 1);
+            }
             self.shared.current.store(Some(Arc::new(dialled)));
             self.shared.state.send_replace(LinkState::Up(generation));
             info!(message_id = events::REDIS_BACK, "connected to Redis");

@@ -99,7 +99,7 @@ impl Relay {
 
     fn answer(&self, to: Epoch, envelope: &Envelope) {
         if !self.send(&self.lane(to), envelope) {
-            self.shared.counters.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.losses.overflow.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -7,17 +7,14 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::debug;
 
 use super::{
     Lane, Relay, Returned,
     envelope::{Envelope, Envelopes},
     lane::Payload,
 };
-use crate::{
-    redis::{Fault, Parcel},
-    telemetry::events,
-};
+use crate::redis::{Fault, Parcel};
 
 /// Payloads in one round trip: at most 1 MiB, so that no round delays the next for long.
 const ROUND: usize = 64;
@@ -97,14 +94,8 @@ impl Relay {
     /// no way to tell a second copy.
     fn lose(&self, payloads: Vec<Vec<u8>>, fault: &Fault) {
         let lost = payloads.into_iter().map(|payload| letters(payload).count() as u64).sum::<u64>();
-        self.shared.counters.lost.fetch_add(lost, Ordering::Relaxed);
-        if lost > 0 {
-            warn!(
-                message_id = events::POSSIBLE_LOSS,
-                count = lost,
-                "{lost} messages to peers may be lost: {fault}"
-            );
-        }
+        self.shared.losses.unanswered.fetch_add(lost, Ordering::Relaxed);
+        debug!("{lost} messages to peers may be lost: {fault}");
     }
 }
 

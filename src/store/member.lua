@@ -1,7 +1,7 @@
 -- member: the table of the fleet's epochs.
 -- KEYS  1 hb (epoch -> counter)  2 inf (epoch -> JSON)  3 conf  4 origin (origin -> epoch)
 --       5 dead (epoch -> second it was killed)
--- ARGV  1 join | beat | leave | kill  2 epoch  then per verb
+-- ARGV  1 join | beat | list | table | killed | leave | kill  2 epoch  then per verb
 local call, verb, epoch = redis.call, ARGV[1], ARGV[2]
 local DEAD_S = 60 -- long enough for every member's next look, change of view included
 
@@ -47,6 +47,12 @@ end
 
 -- list  Answers {'OK', {epoch...}}
 if verb == 'list' then return { 'OK', call('HKEYS', KEYS[1]) } end
+
+-- table  Answers {'OK', {epoch, counter...}, {epoch, info...}}
+if verb == 'table' then return { 'OK', call('HGETALL', KEYS[1]), call('HGETALL', KEYS[2]) } end
+
+-- killed  Answers {'OK', 1 if the epoch was killed within the last minute}
+if verb == 'killed' then return { 'OK', call('HEXISTS', KEYS[5], epoch) } end
 
 -- leave  3 origin
 if verb == 'leave' then forget(ARGV[3]); return { 'OK' } end

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep,
-    Limit, Member, Reaped, Release, Released, Store, StoreError, Swept, Tag,
+    Limit, Member, MemberRow, Reaped, Release, Released, Store, StoreError, Swept, Tag,
 };
 use crate::{
     clock,
@@ -39,6 +39,7 @@ pub struct MemoryStore {
 
 struct State {
     members: HashMap<Epoch, u64>,
+    infos: HashMap<Epoch, String>,
     origins: HashMap<Origin, Epoch>,
     dead: HashMap<Epoch, Instant>,
     /// Reaped epochs; one that comes back takes another, so there are few.
@@ -121,6 +122,7 @@ impl State {
     fn new() -> Self {
         Self {
             members: HashMap::new(),
+            infos: HashMap::new(),
             origins: HashMap::new(),
             dead: HashMap::new(),
             tombs: HashSet::new(),
@@ -249,6 +251,7 @@ impl Store for MemoryStore {
         }
         state.origins.insert(member.origin, member.epoch);
         state.members.entry(member.epoch).or_insert(0);
+        state.infos.insert(member.epoch, member.info.clone());
         Ok(Joined::Member)
     }
 
@@ -266,9 +269,24 @@ impl Store for MemoryStore {
         Ok(self.state().members.keys().copied().collect())
     }
 
+    async fn table(&self) -> Result<Vec<MemberRow>, StoreError> {
+        let state = self.state();
+        let row = |(epoch, counter): (&Epoch, &u64)| MemberRow {
+            epoch: *epoch,
+            counter: *counter,
+            info: state.infos.get(epoch).cloned().unwrap_or_default(),
+        };
+        Ok(state.members.iter().map(row).collect())
+    }
+
+    async fn was_killed(&self, epoch: Epoch) -> Result<bool, StoreError> {
+        Ok(self.state().dead.contains_key(&epoch))
+    }
+
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {
         let mut state = self.state();
         state.members.remove(&epoch);
+        state.infos.remove(&epoch);
         if state.origins.get(&origin) == Some(&epoch) {
             state.origins.remove(&origin);
         }
@@ -281,6 +299,7 @@ impl Store for MemoryStore {
             return Ok(false);
         }
         state.members.remove(&epoch);
+        state.infos.remove(&epoch);
         state.origins.retain(|_, holder| *holder != epoch);
         state.dead.insert(epoch, Instant::now());
         Ok(true)

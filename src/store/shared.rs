@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use redis::Value;
 
 use self::answer::{
-    asserted, claimed, dismissed, entry, epochs, fate_of, list, status, tags, text, value,
+    asserted, claimed, dismissed, entry, epochs, fate_of, list, rows, status, tags, text, value,
 };
 use super::{
     Beat, Claim, Claimed, Dismissed, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep, Limit,
-    Member, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
+    Member, MemberRow, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
 };
 use crate::{
     ids::{Epoch, Origin, UserHash},
@@ -158,6 +158,16 @@ impl Store for SharedState {
     async fn members(&self) -> Result<Vec<Epoch>, StoreError> {
         let answer = self.member(&[b"list", b""]).await?;
         Ok(epochs(value(answer.get(1))?))
+    }
+
+    async fn table(&self) -> Result<Vec<MemberRow>, StoreError> {
+        let answer = self.member(&[b"table", b""]).await?;
+        rows(value(answer.get(1))?, value(answer.get(2))?)
+    }
+
+    async fn was_killed(&self, epoch: Epoch) -> Result<bool, StoreError> {
+        let answer = self.member(&[b"killed", epoch.as_str().as_bytes()]).await?;
+        Ok(value::<u64>(answer.get(1))? == 1)
     }
 
     async fn leave(&self, epoch: Epoch, origin: Origin) -> Result<(), StoreError> {

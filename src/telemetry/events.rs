@@ -34,6 +34,8 @@ events! {
     LEASE_LOST = "743abc27c61d46d487bf0aa344b797f6";
     /// This instance is in the fleet again, under a new epoch.
     REJOINED = "0845fe0cfd8f47ff94135d610ed7c3dd";
+    /// Redis cannot be reached from here and is well elsewhere: this instance sends its clients away.
+    CUT_OFF = "a58b004f138f4b36903ec6877ae423d1";
     /// Redis does not answer.
     REDIS_LOST = "fd0aafb6f9f040cab316c0957d820125";
     /// Redis answers again.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wsfleetd::{ids::UserHasher, redis::Keys};
 
+use super::acl::{cluster_rules, rules};
 use crate::support::{
     client::Client,
     fleet::{PATIENCE, eventually, get},
@@ -27,7 +28,15 @@ struct Fleet {
 
 impl Fleet {
     async fn start(size: usize, redis: RedisCluster) -> Self {
-        let settings = format!("[redis]\nurl = \"{}\"\ncluster = true\n", redis.url());
+        // As the user that the README shows.
+        let rules = [rules("swordfish"), cluster_rules()].concat();
+        let user = ["ACL", "SETUSER", "wsfleetd"].into_iter();
+        let set: Vec<&str> = user.chain(rules.iter().map(String::as_str)).collect();
+        for server in &redis.servers {
+            assert_eq!(server.ask(&set), "OK");
+        }
+        let url = redis.url().replace("//", "//wsfleetd:swordfish@");
+        let settings = format!("[redis]\nurl = \"{url}\"\ncluster = true\n");
         let instances: Vec<_> = (0..size).map(|_| Instance::start(&settings)).collect();
         let fleet = Self { instances, redis };
         for instance in &fleet.instances {

@@ -9,6 +9,7 @@
     reason = "a test ends with its process, and tells its own time"
 )]
 
+mod acl;
 #[cfg(feature = "aws")]
 mod aws;
 mod chaos;
@@ -26,12 +27,15 @@ mod handshake;
 mod health;
 mod idle;
 mod keep;
+mod isolation;
 mod lifecycle;
 mod limits;
 mod link;
 mod load;
 mod logs;
+mod purge;
 mod python_json;
+mod losses;
 mod proxy;
 mod readme;
 mod reload;

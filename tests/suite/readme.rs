@@ -73,6 +73,8 @@ const PROOFS: &[(&str, Proof)] = &[
         Proof::RunBy(PACKAGE_TEST, r#""journalctl", "--catalog", "--no-pager""#),
     ),
     ("openssl rand -base64 48 | sudo install ", Proof::Machine),
+    ("sudo wsfleetd fleet list", Proof::RunBy("tests/suite/purge.rs", r#"&["list"]"#)),
+    ("sudo wsfleetd fleet purge ", Proof::RunBy("tests/suite/purge.rs", r#"&["purge", &epoch]"#)),
     ("sudo wsfleetd ", Proof::Machine),
     ("echo \"correct horse battery staple\" | sudo wsfleetd users passwd ", Proof::Machine),
     ("sudo CREDENTIALS_DIRECTORY=/etc/credstore wsfleetd ", Proof::Machine),

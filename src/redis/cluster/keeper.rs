@@ -154,7 +154,13 @@ impl Cluster {
             }
         }
         let left = known.nodes.iter().filter(|old| !slots.primaries.contains(&old.address));
-        left.for_each(|member| member.gone.cancel());
+        for member in left {
+            // Whoever took over from one that is gone may not have had all of it.
+            if !member.node.link.is_up() {
+                self.shared.dialler.replaced.send_modify(|count| *count += 1);
+            }
+            member.gone.cancel();
+        }
         info!("the Redis Cluster has {} primaries", nodes.len());
         self.install(slots, nodes);
     }

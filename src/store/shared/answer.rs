@@ -1,11 +1,13 @@
 //! What the scripts answer, as the verbs' answers: the one place that knows their shapes.
 
+use std::collections::HashMap;
+
 use redis::{FromRedisValue, Value};
 
 use crate::{
     ids::{Epoch, MessageId},
     redis::Fault,
-    store::{Claimed, Dismissed, Fate, Held, StoreError, Tag},
+    store::{Claimed, Dismissed, Fate, Held, MemberRow, StoreError, Tag},
 };
 
 pub(super) fn claimed(answer: &[Value]) -> Result<Claimed, StoreError> {
@@ -74,6 +76,20 @@ pub(super) fn dismissed(answer: &Value) -> Result<Dismissed, StoreError> {
     let (owners, heard): (String, String) = value(Some(answer))?;
     let parse = |list: String| list.split(' ').filter_map(|e| Epoch::parse(e.as_bytes())).collect();
     Ok(Dismissed { owners: parse(owners), heard: parse(heard) })
+}
+
+/// Both hashes of the members' table, flat.
+pub(super) fn rows(
+    counters: Vec<String>,
+    infos: HashMap<String, String>,
+) -> Result<Vec<MemberRow>, StoreError> {
+    let row = |pair: &[String]| {
+        let info = infos.get(&pair[0]).cloned().unwrap_or_default();
+        let epoch = Epoch::parse(pair[0].as_bytes())?;
+        Some(MemberRow { epoch, counter: pair[1].parse().ok()?, info })
+    };
+    let rows = counters.chunks_exact(2).map(row).collect::<Option<_>>();
+    rows.ok_or_else(|| StoreError::Answer(counters.join(" ")))
 }
 
 pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {
