@@ -255,10 +255,10 @@ async fn show(
 }
 
 async fn list(json: bool, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut table = table::Table::default();
+    let mut table = table::users();
     let mut print = |page: &[Arc<User>]| match json {
         true => page.iter().try_for_each(|user| writeln!(out, "{}", table::json(user))),
-        false => table.print(page, out),
+        false => table.print(page.iter().map(|user| table::cells(user)), out),
     };
     each_page(&*open(settings).await?, |page| Ok(print(page)?)).await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wsfleetd::{ids::UserHasher, redis::Keys};
 
 use super::acl::{cluster_rules, rules};
+use crate::failure::assert_once;
 use crate::support::{
     client::Client,
     fleet::{PATIENCE, eventually, get},
@@ -86,12 +87,6 @@ async fn until_heard(sender: &mut Client, to: &str, hearer: &mut Client, word: &
     .await;
     assert_once(&heard);
     took
-}
-
-fn assert_once(heard: &[String]) {
-    let mut seen = std::collections::HashSet::new();
-    let twice: Vec<_> = heard.iter().filter(|text| !seen.insert(*text)).collect();
-    assert!(twice.is_empty(), "heard twice: {twice:?}");
 }
 
 #[tokio::test]

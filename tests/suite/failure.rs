@@ -35,7 +35,7 @@ async fn until_heard(sender: &mut Client, to: &str, hearer: &mut Client) -> Dura
 }
 
 /// Nothing was heard twice.
-fn assert_once(heard: &[String]) {
+pub fn assert_once(heard: &[String]) {
     let mut seen = std::collections::HashSet::new();
     let twice: Vec<_> = heard.iter().filter(|text| !seen.insert(*text)).collect();
     assert!(twice.is_empty(), "heard twice: {twice:?}");

@@ -2,48 +2,22 @@
 //!
 //! Neither form shows a password hash, only whether there is one.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::io::{self, Write};
 
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
-use crate::users::User;
+use crate::{
+    cli::table::{Table, printable},
+    users::User,
+};
 
 const HEADER: [&str; 7] =
     ["ID", "USERNAME", "FIRST NAME", "LAST NAME", "MOBILE", "PASSWORD", "STATE"];
 
-/// Prints page after page; columns widen where a page needs it and never shrink.
-#[derive(Debug, Default)]
-pub struct Table {
-    widths: [usize; HEADER.len()],
-    begun: bool,
-}
-
-impl Table {
-    /// One line a user, under a header on the first page.
-    pub fn print(&mut self, page: &[Arc<User>], out: &mut impl Write) -> io::Result<()> {
-        let mut rows = Vec::with_capacity(page.len() + 1);
-        if !std::mem::replace(&mut self.begun, true) {
-            rows.push(HEADER.map(String::from));
-        }
-        rows.extend(page.iter().map(|user| cells(user)));
-        for (column, width) in self.widths.iter_mut().enumerate() {
-            let widest = rows.iter().map(|row| row[column].chars().count()).max();
-            *width = widest.unwrap_or(0).max(*width);
-        }
-        rows.iter().try_for_each(|row| self.print_row(row, out))
-    }
-
-    fn print_row(&self, row: &[String], out: &mut impl Write) -> io::Result<()> {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(self.widths) {
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        writeln!(out, "{}", line.trim_end())
-    }
+/// The table of users.
+pub fn users() -> Table<{ HEADER.len() }> {
+    Table::new(HEADER)
 }
 
 /// One user for a script.
@@ -72,7 +46,8 @@ pub fn card(user: &User, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn cells(user: &User) -> [String; HEADER.len()] {
+/// A user's row in the table.
+pub fn cells(user: &User) -> [String; HEADER.len()] {
     [
         user.id.to_string(),
         user.username.to_string(),
@@ -82,9 +57,4 @@ fn cells(user: &User) -> [String; HEADER.len()] {
         if user.password_hash.is_some() { "yes" } else { "no" }.into(),
         if user.disabled { "disabled" } else { "active" }.into(),
     ]
-}
-
-/// Rows written by others may hold what would move the terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -230,17 +230,6 @@ async fn asking_at_the_source_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_may_have_been_missed_locks_out_nobody_during_an_outage() {
-    let counting = Counting::with(&["Sid"]);
-    let cached = cached(&counting);
-    assert!(is_known(cached.as_ref(), "Sid").await);
-    counting.cut_off(true);
-    cached.reload().await.unwrap();
-    assert!(is_known(cached.as_ref(), "Sid").await);
-    assert_eq!(counting.questions(), 2, "but the directory is asked first");
-}
-
-#[tokio::test(start_paused = true)]
 async fn in_an_outage_the_known_are_believed_for_an_hour() {
     let counting = Counting::with(&["Sid"]);
     let cached = cached(&counting);
