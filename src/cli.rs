@@ -3,6 +3,8 @@
 mod control;
 mod demo;
 mod fleet;
+#[cfg(test)]
+mod manual;
 mod table;
 pub mod users;
 
@@ -37,10 +39,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM
+    ///
+    /// This is what wsfleetd.service starts.
     Run,
     /// Serve the original application's users on loopback, alone and in memory
+    ///
+    /// Prints how to connect as each of them. For trying things out, not for a network.
     Demo(demo::Demo),
     /// Check the configuration and say all that is wrong with it
+    ///
+    /// Reads it as `run` would, and reports every mistake with its key, value, source and remedy.
     CheckConfig {
         /// Print the effective values and where each comes from, secrets hidden
         #[arg(long)]

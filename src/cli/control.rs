@@ -26,6 +26,8 @@ const NOTHING: Option<&()> = None;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say how the daemon on this machine is doing
+    ///
+    /// Connections, its place in the fleet, what became of messages, what is not well.
     Status {
         /// One JSON object, for scripts
         #[arg(long)]
@@ -41,6 +43,8 @@ pub enum Command {
         json: bool,
     },
     /// Close all connections of a user, on every instance of the fleet; the user may connect again
+    ///
+    /// They are closed with code 1000.
     Kick {
         /// Whose
         username: String,

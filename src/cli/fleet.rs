@@ -25,6 +25,9 @@ pub enum Command {
         json: bool,
     },
     /// Take an instance out of the fleet and free what it left; refuses one that is alive
+    ///
+    /// For what the others have not found out by themselves. One that is alive and taken out by
+    /// --force joins again as a new member.
     Purge {
         /// The instance's label, or one of its epochs
         instance: String,

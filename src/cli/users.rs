@@ -33,6 +33,9 @@ pub enum Command {
     /// Register a user
     Add(Add),
     /// Keep a user registered, but let them in no more and close their connections
+    ///
+    /// On every instance, with code 1008. In PostgreSQL it is felt within a second; a file is read
+    /// again when the service is reloaded.
     Disable {
         /// The exact name
         username: String,
@@ -43,11 +46,15 @@ pub enum Command {
         username: String,
     },
     /// Strike a user from the directory and close their connections
+    ///
+    /// With the same consequences as `users disable`.
     Remove {
         /// The exact name
         username: String,
     },
     /// Give a user a new password, asked for on the terminal
+    ///
+    /// It can also be read from standard input, or be taken away.
     Passwd(Passwd),
     /// Print one user
     Show {
@@ -89,9 +96,11 @@ pub struct Passwd {
 pub struct Add {
     /// The exact name, upper and lower case as others will write it
     username: String,
-    #[arg(long, value_name = "F", default_value = "")]
+    /// Empty if it is not given
+    #[arg(long, value_name = "F", default_value = "", hide_default_value = true)]
     first_name: String,
-    #[arg(long, value_name = "L", default_value = "")]
+    /// Empty if it is not given
+    #[arg(long, value_name = "L", default_value = "", hide_default_value = true)]
     last_name: String,
     /// For example +49 171 5550123
     #[arg(long, value_name = "M")]

@@ -90,9 +90,12 @@ run_doc_tests() {
     return "$status"
 }
 
-# The scripts of the tests and of the package, and the manual pages.
+# The scripts of the tests and of the package, the completions, and the manual pages.
 check_scripts() {
     shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm
+    bash -n packaging/completions/wsfleetd.bash
+    zsh -n packaging/completions/_wsfleetd
+    fish --no-execute packaging/completions/wsfleetd.fish
     local warnings
     warnings=$(for page in packaging/man/*; do man --warnings --local-file "$page"; done 2>&1 >/dev/null)
     if [[ -n $warnings ]]; then echo "$warnings"; return 1; fi

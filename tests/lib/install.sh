@@ -12,7 +12,7 @@ QUICK_PACKAGES=(
 ALL_PACKAGES=(
     shellcheck:shellcheck man:man-db groff:groff lintian:lintian dpkg-shlibdeps:dpkg-dev xz:xz-utils
     systemd-nspawn:systemd-container mmdebstrap:mmdebstrap nsenter:util-linux
-    chromium:chromium chromedriver:chromium-driver faketime:faketime
+    chromium:chromium chromedriver:chromium-driver faketime:faketime zsh:zsh fish:fish
 )
 
 install_for_quick() {

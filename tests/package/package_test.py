@@ -129,13 +129,27 @@ class Install(PackageTest):
                          {"/etc/credstore/wsfleetd.auth-secret"})
         self.assertIn("wsfleetd", self.machine.run("getent", "passwd", "wsfleetd"))
 
-    def test_every_subcommand_of_the_manual_page_exists(self):
+    def test_the_manual_page_and_the_binary_name_the_same_subcommands(self):
         page = self.machine.run("zcat", "/usr/share/man/man8/wsfleetd.8.gz")
         section = page.split(".SH SUBCOMMANDS")[1].split(".SH")[0]
-        names = re.findall(r'^\.TP\n\.BI? "?([a-z\\ -]+?)(?: " [A-Z]+)?$', section, re.M)
-        self.assertEqual(len(names), section.count(".TP"), names)
-        for name in names:
-            self.machine.run("wsfleetd", *name.replace("\\", "").split(), "--help")
+        names = re.findall(r'^\.SS "wsfleetd ([a-z\\ -]+)"$', section, re.M)
+        self.assertEqual(len(names), section.count(".SS"), names)
+        self.assertEqual([name.replace("\\", "") for name in names], self.subcommands())
+
+    def subcommands(self, *above):
+        """What --help says can be run, the groups of subcommands opened."""
+        said = self.machine.run("wsfleetd", *above, "--help")
+        if "\nCommands:\n" not in said:
+            return [" ".join(above)]
+        commands = said.split("\nCommands:\n")[1].split("\n\n")[0]
+        names = re.findall(r"^  ([a-z-]+)", commands, re.M)
+        return [leaf for name in names if name != "help" for leaf in self.subcommands(*above, name)]
+
+    def test_bash_completes_its_subcommands(self):
+        offered = self.machine.run("bash", "-c", "source /usr/share/bash-completion/completions/wsfleetd; "
+                                   "COMP_WORDS=(wsfleetd users pass); COMP_CWORD=2; "
+                                   "_wsfleetd wsfleetd pass users; echo ${COMPREPLY[@]}")
+        self.assertEqual(offered, "passwd\n")
 
 
 class Service(PackageTest):
