@@ -205,6 +205,15 @@ impl Hub {
         shard.get(&user).map(|entry| entry.connections.to_vec()).unwrap_or_default()
     }
 
+    /// Everyone who has a connection here.
+    pub fn users(&self) -> Vec<UserHash> {
+        self.shared
+            .shards
+            .iter()
+            .flat_map(|shard| lock(shard).keys().copied().collect::<Vec<_>>())
+            .collect()
+    }
+
     /// Every connection for which `wanted` holds. Looks at all: not for the hot path.
     pub fn select(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
         let mut found = Vec::new();

@@ -7,6 +7,7 @@
 mod claim;
 mod flow;
 mod keepalive;
+mod mirror;
 mod socket;
 pub mod state;
 pub mod wire;
@@ -21,6 +22,7 @@ pub use self::{
     claim::{Bounds, Claimed, Config as ClaimConfig, Dismissal, NotClaimed, Registrar},
     flow::Config as FlowConfig,
     keepalive::Config as KeepaliveConfig,
+    mirror::{Mirror, TTL as MIRROR_TTL},
     socket::Socket,
     wire::{Config as WireConfig, Transport},
 };
@@ -303,7 +305,7 @@ mod tests {
             bounds: Bounds { connections_per_user: 1.into(), revocation: Duration::ZERO },
         };
         let tasks = Tasks::new();
-        (router.clone(), Registrar::new(config, store, router, view, epoch, tasks))
+        (router.clone(), Registrar::new(config, store, router, view, epoch, tasks, None))
     }
 
     /// A session that runs by itself, and its client.

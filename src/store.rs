@@ -25,9 +25,12 @@
 //!   window, or, when everything is kept, as long as the youngest message.
 //! - `{wK}:x:<uh>` string, microseconds of Redis's clock, for as long as an instance may still believe
 //!   an older answer of the directory: the user is shut out.
+//! - `<user's name>` string, a connection id, outside the prefix: what the old back ends read, if
+//!   `compat.legacy_key_mirror` is on (see [`LegacyKeys`]).
 //! - channel `i:<epoch>`: the inbox of an instance (see [`crate::relay`]); in a Redis Cluster
 //!   sharded channels `{wK}:i:<epoch>`, one in each partition.
 
+mod legacy;
 pub mod memory;
 pub mod shared;
 mod view;
@@ -37,7 +40,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::view::View;
+pub use self::{legacy::LegacyKeys, view::View};
 use crate::ids::{Epoch, MessageId, Origin, UserHash};
 
 /// The version of this key schema and of the envelopes; members of a fleet must agree on it.

@@ -413,4 +413,10 @@ pub static KEYS: &[Key] = keys! {
         Public, Restart,
         "Whom to imitate. \"api-gateway\": unless they are set, websocket.idle_timeout becomes 10 \
          minutes and websocket.max_lifetime 2 hours.";
+
+    "compat.legacy_key_mirror" => compat.legacy_key_mirror: Flag,
+        Public, Restart,
+        "Write under each user's bare name in Redis the id of the connection that logged in last, \
+         as the application did, for back ends that read it. Takes redis.url, and a Redis user \
+         that may touch every key (README).";
 };

@@ -71,6 +71,7 @@ const RULES: &[Rule] = &[
     Rule { keys: &["listen.tls_certificate", "listen.tls_key"], check: certificate_has_a_key },
     Rule { keys: &["listen.tls_certificate"], check: certificate_is_one },
     Rule { keys: &["listen.tls_key", "listen.tls_certificate"], check: key_is_the_certificates },
+    Rule { keys: &["compat.legacy_key_mirror", "redis.url"], check: mirror_has_a_redis },
     Rule {
         keys: &["websocket.idle_timeout", "websocket.ping_interval"],
         check: pings_come_before_the_idle_timeout,
@@ -233,6 +234,13 @@ fn load_balancer_is_known(settings: &Settings) -> Result<(), Broken> {
         remedy: "set auth.alb.signer to the load balancer's ARN, \
                  arn:aws:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/app/NAME/ID"
             .into(),
+    })
+}
+
+fn mirror_has_a_redis(settings: &Settings) -> Result<(), Broken> {
+    unless(settings.compat.legacy_key_mirror && settings.redis.url.is_none(), || Broken {
+        problem: "without Redis there is nothing that a back end could read".into(),
+        remedy: "set redis.url to the Redis that the back ends read, or turn the mirror off".into(),
     })
 }
 

@@ -261,6 +261,8 @@ pub enum CompatMode {
 #[derive(Clone, Debug)]
 pub struct Compat {
     pub mode: CompatMode,
+    /// Whether the old back ends find users by their bare names in Redis.
+    pub legacy_key_mirror: bool,
 }
 
 /// One binary kilobyte.
@@ -413,6 +415,6 @@ impl Default for Telemetry {
 
 impl Default for Compat {
     fn default() -> Self {
-        Self { mode: CompatMode::None }
+        Self { mode: CompatMode::None, legacy_key_mirror: false }
     }
 }

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     DaemonError, auth,
@@ -35,8 +35,8 @@ use crate::{
     redis::Redis,
     relay::Relay,
     router::Router,
-    session::{self, Registrar},
-    store::{SharedStore, View, memory::MemoryStore, shared::SharedState},
+    session::{self, Mirror, Registrar},
+    store::{LegacyKeys, SharedStore, View, memory::MemoryStore, shared::SharedState},
     upgrade::{self, Upgrader},
     users::Directory,
 };
@@ -238,7 +238,7 @@ impl<'a> Ground<'a> {
 
     fn alone(&self) -> (Router, Registrar) {
         let store: SharedStore = Arc::new(MemoryStore::new(delivery::hold_policy(self.settings)));
-        self.connect(store, None)
+        self.connect(store, None, None)
     }
 
     fn join(&self, redis: Redis, me: Me<'_>, hearts: &Hearts, fatal: mpsc::Sender<Fatal>) -> Fleet {
@@ -249,7 +249,11 @@ impl<'a> Ground<'a> {
             Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone(), window);
         let (lease, roster) = (Lease::new(self.settings.fleet.lease), Roster::default());
         let standing = Standing::new(lease.clone());
-        let (router, registrar) = self.connect(store.clone(), Some(relay.clone()));
+        // Redis and the relay go on until membership has left, and the last keys are written.
+        let left = CancellationToken::new();
+        let guard = Arc::new(left.clone().drop_guard());
+        let mirror = self.mirror(&redis, guard.clone());
+        let (router, registrar) = self.connect(store.clone(), Some(relay.clone()), mirror);
         let parts = membership::Parts {
             store,
             relay: relay.clone(),
@@ -284,10 +288,7 @@ impl<'a> Ground<'a> {
         let config = self.membership_config(me.identity, me.api);
         let membership = Membership::new(config, parts, heart);
         let member = membership.run(self.background.clone());
-        // Redis and the relay go on until membership has left.
-        let left = CancellationToken::new();
         let vital = Vital { tasks: self.tasks.clone(), fatal: fatal.clone() };
-        let guard = left.clone().drop_guard();
         vital.spawn("membership", async move {
             if let Err(mismatch) = member.await {
                 // The daemon waits for this, or has begun to stop: then nobody needs to know.
@@ -311,7 +312,28 @@ impl<'a> Ground<'a> {
         Fleet { router, registrar, desk, standing }
     }
 
-    fn connect(&self, store: SharedStore, relay: Option<Relay>) -> (Router, Registrar) {
+    /// Writes the legacy keys, if that is wanted; `guard` is held until the last is written.
+    fn mirror(&self, redis: &Redis, guard: Arc<DropGuard>) -> Option<Mirror> {
+        if !self.settings.compat.legacy_key_mirror {
+            return None;
+        }
+        let keys = LegacyKeys::new(redis.clone(), session::MIRROR_TTL);
+        let rate = self.settings.fleet.assert_rate;
+        let (mirror, task) = Mirror::new(keys, self.hub.clone(), redis.watch(), &self.epoch, rate);
+        let stop = self.background.clone();
+        self.tasks.spawn("legacy keys", async move {
+            task.run(stop).await;
+            drop(guard);
+        });
+        Some(mirror)
+    }
+
+    fn connect(
+        &self,
+        store: SharedStore,
+        relay: Option<Relay>,
+        mirror: Option<Mirror>,
+    ) -> (Router, Registrar) {
         let config = delivery::router(self.settings, &self.directory);
         let router = Router::new(
             config,
@@ -328,7 +350,7 @@ impl<'a> Ground<'a> {
         };
         let (view, epoch) = (self.view.clone(), self.epoch.clone());
         let tasks = self.tasks.clone();
-        let registrar = Registrar::new(config, store, router.clone(), view, epoch, tasks);
+        let registrar = Registrar::new(config, store, router.clone(), view, epoch, tasks, mirror);
         (router, registrar)
     }
 

@@ -65,6 +65,11 @@ impl Keys {
         format!("{}:{{{}}}:", self.prefix, self.tags[usize::from(partition)])
     }
 
+    /// Whether this could be a key of the fleet's.
+    pub fn is_ours(&self, key: &str) -> bool {
+        key.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// Whether inboxes are sharded channels.
     pub fn are_sharded(&self) -> bool {
         self.in_cluster

@@ -24,6 +24,7 @@ use tracing::debug;
 
 pub use self::dismissal::Dismissal;
 use self::{dismissal::Verdicts, recent::Recent};
+use super::Mirror;
 use crate::{
     hub::{Connection, Delivery, Registration},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash},
@@ -104,6 +105,7 @@ struct Shared {
     suspects: Mutex<Vec<UserHash>>,
     recent: Recent,
     verdicts: Verdicts,
+    mirror: Option<Mirror>,
 }
 
 /// A connection that is in the hub, and known to the fleet unless that is away.
@@ -115,7 +117,7 @@ pub struct Claimed {
 }
 
 impl Registrar {
-    /// Over its parts.
+    /// Over its parts; `mirror`, if any, is told who comes and goes.
     pub fn new(
         config: Config,
         store: SharedStore,
@@ -123,6 +125,7 @@ impl Registrar {
         view: View,
         epoch: CurrentEpoch,
         tasks: Tasks,
+        mirror: Option<Mirror>,
     ) -> Self {
         let shared = Shared {
             bounds: ArcSwap::from_pointee(config.bounds),
@@ -138,6 +141,7 @@ impl Registrar {
             suspects: Mutex::default(),
             recent: Recent::default(),
             verdicts: Verdicts::default(),
+            mirror,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -156,6 +160,9 @@ impl Registrar {
         let (hub, user) = (self.shared.router.hub(), claimed.connection.user());
         let held = registered?.into_iter().filter(|held| hub.note_seen(user, held.mid));
         claimed.held = held.collect();
+        if let Some(mirror) = &self.shared.mirror {
+            mirror.came(&claimed.connection);
+        }
         Ok(claimed)
     }
 
@@ -337,6 +344,9 @@ impl Registrar {
         unwritten.extend(connection.outbox().close());
         self.shared.router.hub().forget_seen(connection.user(), &unwritten);
         self.disconnect(connection, unwritten).await;
+        if let Some(mirror) = &self.shared.mirror {
+            mirror.left(connection);
+        }
         for _ in 0..LEAVING_ROUNDS {
             let late = self.shared.router.hub().remove_if_drained(connection);
             if late.is_empty() {

@@ -378,7 +378,7 @@ impl Store for SharedState {
 }
 
 /// At least one: Redis knows no shorter life.
-fn seconds(span: Duration) -> String {
+pub(super) fn seconds(span: Duration) -> String {
     span.as_secs().max(1).to_string()
 }
 

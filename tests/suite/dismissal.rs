@@ -78,7 +78,8 @@ impl Desk {
         );
         let bounds = Bounds { connections_per_user: limit, revocation: LONG };
         let config = ClaimConfig { max_stored_message: 1024, bounds };
-        let registrar = Registrar::new(config, store.clone(), router, view, epoch, Tasks::new());
+        let registrar =
+            Registrar::new(config, store.clone(), router, view, epoch, Tasks::new(), None);
         let ids = IdSource::new(Origin::random());
         Self { registrar, hub, ids, hasher, store, _guard: stop.drop_guard() }
     }

@@ -32,6 +32,7 @@ mod lifecycle;
 mod limits;
 mod link;
 mod load;
+mod legacy_keys;
 mod logs;
 mod purge;
 mod python_json;
