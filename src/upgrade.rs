@@ -214,7 +214,11 @@ impl Upgrader {
         self.check_registered(&user).await?;
         let hash = parts.router.hasher().hash(user.as_str());
         let about = About { user: user.clone(), client, connected: clock::now() };
-        let claimed = self.claim(hash, about, number, id).await.inspect_err(|reason| {
+        let claimed = match self.claim(hash, about.clone(), (number, id)).await {
+            Err(NotClaimed::Revoked) => self.claim_if_welcome(hash, about).await?,
+            answer => answer,
+        };
+        let claimed = claimed.inspect_err(|reason| {
             if matches!(reason, NotClaimed::Limit { .. }) {
                 self.shared.user_limit.hit(&Subject { user: Some(&user), ..who }, reason);
             }
@@ -222,36 +226,38 @@ impl Upgrader {
         Ok(Admitted { claimed, seat })
     }
 
-    /// Claims once more when the fleet shuts out whom the directory lets in.
     async fn claim(
         &self,
         user: UserHash,
         about: About,
-        number: u64,
-        id: ConnectionId,
+        (number, id): (u64, ConnectionId),
     ) -> Result<Claimed, NotClaimed> {
-        let (parts, room) = (&self.shared.parts, self.shared.outbox_bytes.load(Ordering::Relaxed));
-        let connect = |number, id, about| Arc::new(Connection::new(id, number, user, about, room));
-        let claimed = parts.registrar.claim(connect(number, id, about.clone())).await;
-        let is_revoked = matches!(claimed, Err(NotClaimed::Revoked));
-        if !is_revoked || !self.is_welcome_after_all(&about.user, user).await {
-            return claimed;
-        }
-        // Another number: the first is on its way out.
-        let (number, id) = parts.ids.issue();
-        parts.registrar.claim(connect(number, id, about)).await
+        let room = self.shared.outbox_bytes.load(Ordering::Relaxed);
+        let connection = Connection::new(id, number, user, about, room);
+        self.shared.parts.registrar.claim(Arc::new(connection)).await
     }
 
-    /// Whether a user who is shut out of the fleet is so no more by the directory's own word, the
+    /// Claims once more when the fleet shuts out whom the directory lets in, by its own word, the
     /// only one that is younger than the fleet's: nobody may have been there to hear it change.
-    async fn is_welcome_after_all(&self, name: &UserId, user: UserHash) -> bool {
+    async fn claim_if_welcome(
+        &self,
+        user: UserHash,
+        about: About,
+    ) -> Result<Result<Claimed, NotClaimed>, Refusal> {
         let parts = &self.shared.parts;
         if !parts.directory_is_shared {
-            return false;
+            return Err(Refusal::Disabled);
         }
-        let found = parts.directory.find_now(name).await;
-        let is_welcome = matches!(found, Ok(Some(user)) if !user.disabled);
-        is_welcome && parts.registrar.lift(user).await.is_ok()
+        match parts.directory.find_now(&about.user).await {
+            Ok(None) => return Err(Refusal::UnknownUser),
+            Ok(Some(found)) if !found.disabled => {}
+            _ => return Err(Refusal::Disabled),
+        }
+        if parts.registrar.lift(user).await.is_err() {
+            return Err(Refusal::Disabled);
+        }
+        // Another number: the first is on its way out.
+        Ok(self.claim(user, about, parts.ids.issue()).await)
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
