@@ -21,6 +21,7 @@ use crate::{
     control::client::CallError,
     daemon::{self, DaemonError, Overrides},
     lifecycle::Exit,
+    listener::handover::Inherited,
     telemetry::{self, events},
 };
 
@@ -151,6 +152,7 @@ fn check(loaded: &Loaded, print: bool) -> Exit {
 
 /// Runs the daemon with its own runtime and log; a reload reads `source` again.
 fn serve(settings: Settings, source: Option<Source>, overrides: Overrides) -> Exit {
+    let inherited = Inherited::take();
     let guard = match telemetry::init(&settings.telemetry) {
         Ok(guard) => guard,
         Err(error) => {
@@ -161,8 +163,9 @@ fn serve(settings: Settings, source: Option<Source>, overrides: Overrides) -> Ex
     let workers = settings.instance.workers;
     let outcome = match runtime(workers) {
         Ok(runtime) => {
-            let outcome =
-                runtime.block_on(daemon::run(settings, source, overrides, guard.levels()));
+            let levels = guard.levels();
+            let daemon = daemon::run(settings, source, overrides, levels, inherited);
+            let outcome = runtime.block_on(daemon);
             // Signals and watchdog run beside the daemon and are not waited for.
             runtime.shutdown_background();
             outcome

@@ -32,7 +32,7 @@ use crate::{
     hub::Hub,
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
     limit::Places,
-    listener::{BindError, Listener, tls::Tls},
+    listener::{BindError, Listener, handover::Inherited, tls::Tls},
     protocol::close::Close,
     telemetry::{Levels, events},
     users::{self, Directory},
@@ -122,12 +122,14 @@ struct Listeners {
     admin: Listener,
 }
 
-/// Runs until a signal ends it. A reload reads `source` again; `levels` are the log's.
+/// Runs until a signal ends it. A reload reads `source` again; `levels` are the log's; listeners
+/// that fit are taken over from what was `inherited`.
 pub async fn run(
     settings: Settings,
     source: Option<Source>,
     overrides: Overrides,
     levels: Levels,
+    inherited: Inherited,
 ) -> Result<(), DaemonError> {
     info!(message_id = events::STARTED, "wsfleetd {} starts", env!("CARGO_PKG_VERSION"));
     let (stop, aside) = (Stop::new(), Tasks::new());
@@ -145,13 +147,13 @@ pub async fn run(
             .await
             .map_err(|error| DaemonError::Setting(error.to_string()))?,
     };
-    let listeners = Listeners::bind(&settings)?;
+    let listeners = Listeners::open(&settings, inherited)?;
     let addresses = listeners.addresses();
     let background = CancellationToken::new();
     let (parts, mut fatal) =
         Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background, &stop)?;
     let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
-    listeners.serve(&settings, &parts, page, stop.soft());
+    listeners.serve(&settings, &parts, page, &stop);
     desk::open(&settings, &parts, &identity, levels.clone(), &stop).await;
     report_own_instance(&identity, &parts.tasks);
     announce(&settings, &parts, &identity, addresses);
@@ -163,7 +165,13 @@ pub async fn run(
     let outcome = loop {
         tokio::select! {
             () = stop.soft().cancelled() => break Ok(()),
-            Some(reason) = fatal.recv() => break Err(reason.into()),
+            Some(reason) = fatal.recv() => {
+                // systemd starts another process after all but a refused configuration.
+                if matches!(reason, Fatal::Failed(_)) {
+                    stop.begin_hand_over();
+                }
+                break Err(reason.into());
+            }
             Ok(()) = reloads.changed() => reloader.reload(&parts).await,
             () = sleep(HEART_LIMIT / 4) => heart.beat(),
         }
@@ -178,26 +186,24 @@ pub async fn run(
 }
 
 impl Listeners {
-    fn bind(settings: &Settings) -> Result<Self, BindError> {
-        let (listen, backlog) = (&settings.listen, settings.listen.backlog);
-        Ok(Self {
-            app: Listener::bind("listen.app", listen.app, backlog)?,
-            api: Listener::bind("listen.api", listen.api, backlog)?,
-            admin: Listener::bind("listen.admin", listen.admin, backlog)?,
-        })
+    fn open(settings: &Settings, mut inherited: Inherited) -> Result<Self, BindError> {
+        let listen = &settings.listen;
+        let wanted = [
+            ("listen.app", listen.app),
+            ("listen.api", listen.api),
+            ("listen.admin", listen.admin),
+        ];
+        inherited.sort_out(&wanted);
+        let [app, api, admin] =
+            wanted.map(|(key, at)| Listener::open(key, at, listen.backlog, &mut inherited));
+        Ok(Self { app: app?, api: api?, admin: admin? })
     }
 
     fn addresses(&self) -> Addresses {
         Addresses { app: self.app.address(), api: self.api.address(), admin: self.admin.address() }
     }
 
-    fn serve(
-        self,
-        settings: &Settings,
-        parts: &Parts,
-        page: Option<Arc<Page>>,
-        stop: &CancellationToken,
-    ) {
+    fn serve(self, settings: &Settings, parts: &Parts, page: Option<Arc<Page>>, stop: &Stop) {
         let (sockets, operators) = (parts.sockets.clone(), Places::new(OPERATORS_SOCKETS));
         let faces = [
             (self.app, Face::App, sockets.clone(), page),
@@ -211,13 +217,18 @@ impl Listeners {
             // The operator's own listener is private, and whoever scrapes it speaks plain HTTP.
             let tls = if face == Face::Admin { Tls::default() } else { parts.tls.clone() };
             let service = Service::new(face, tls, upgrader, health, page, proxies, within);
-            let ending = stop.clone();
+            let ending = stop.soft().clone();
             let serve = move |stream, peer, permit| {
                 service.clone().serve(stream, peer, permit, ending.clone())
             };
             let (tasks, reporter) = (parts.tasks.clone(), parts.reporter.clone());
-            let accept = listener.run(tasks, permits, reporter, stop.clone(), serve);
-            parts.tasks.spawn("listener", accept);
+            let stop = stop.clone();
+            parts.tasks.spawn("listener", async move {
+                listener.run(tasks, permits, reporter, stop.soft().clone(), serve).await;
+                if !stop.hands_over() {
+                    listener.withdraw();
+                }
+            });
         }
     }
 }

@@ -10,6 +10,11 @@ pub mod notify;
 mod signals;
 mod tasks;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use tokio_util::sync::CancellationToken;
 
 pub use exit::Exit;
@@ -22,6 +27,7 @@ pub use tasks::{Leftover, Tasks};
 pub struct Stop {
     soft: CancellationToken,
     hard: CancellationToken,
+    succeeded: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -33,6 +39,20 @@ impl Stop {
     /// Asks everyone to finish politely.
     pub fn begin(&self) {
         self.soft.cancel();
+    }
+
+    /// The same, but another process follows at once and takes the listeners over. Too late when
+    /// a stop has begun.
+    pub fn begin_hand_over(&self) {
+        if !self.soft.is_cancelled() {
+            self.succeeded.store(true, Ordering::Release);
+        }
+        self.soft.cancel();
+    }
+
+    /// Whether another process follows; asked after the soft stop.
+    pub fn hands_over(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
     }
 
     /// Ends everyone now; whoever only listens for [`Self::soft`] is told too.
@@ -64,6 +84,17 @@ mod tests {
         assert!(heard.soft().is_cancelled() && !heard.hard().is_cancelled());
         stop.abort();
         assert!(heard.hard().is_cancelled());
+    }
+
+    #[test]
+    fn who_was_asked_to_leave_has_no_successor() {
+        let (leaving, restarting) = (Stop::new(), Stop::new());
+        leaving.begin();
+        leaving.begin_hand_over();
+        restarting.begin_hand_over();
+        restarting.begin();
+        assert!(leaving.soft().is_cancelled() && !leaving.hands_over());
+        assert!(restarting.soft().is_cancelled() && restarting.hands_over());
     }
 
     #[test]

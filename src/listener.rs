@@ -4,6 +4,7 @@
 //! instead of accepting what it cannot serve. An error of one connection is nothing; one of the
 //! whole process (no descriptors, no memory) is waited out.
 
+pub mod handover;
 pub mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -15,7 +16,9 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
+use self::handover::Inherited;
 use crate::{
     lifecycle::Tasks,
     limit::{Place, Places, Reached, Reporter, Subject},
@@ -48,11 +51,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the listener of `key`, such as `listen.app`; `backlog` is how many connections may wait for `accept` (std's own
-    /// 128 is too few for a reconnect storm).
-    pub fn bind(key: &'static str, address: SocketAddr, backlog: u32) -> Result<Self, BindError> {
-        let bound = bind(address, backlog).and_then(|socket| Ok((socket.local_addr()?, socket)));
-        let (address, socket) = bound.map_err(|source| BindError { key, address, source })?;
+    /// Opens the listener of `key`, such as `listen.app`, or takes it over from the process before,
+    /// and leaves a copy for the process after; `backlog` is how many connections may wait for
+    /// `accept` (std's own 128 is too few for a reconnect storm).
+    pub fn open(
+        key: &'static str,
+        address: SocketAddr,
+        backlog: u32,
+        inherited: &mut Inherited,
+    ) -> Result<Self, BindError> {
+        let opened = match inherited.claim(key) {
+            Some(socket) => take_over(key, socket, backlog),
+            None => bind(address, backlog).inspect(|socket| handover::leave(key, socket)),
+        };
+        let opened = opened.and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (address, socket) = opened.map_err(|source| BindError { key, address, source })?;
         Ok(Self { key, socket, address })
     }
 
@@ -63,7 +76,7 @@ impl Listener {
 
     /// Accepts until `stop`, one tracked task per connection, at most as many as `sockets`.
     pub async fn run<F, W>(
-        self,
+        &self,
         tasks: Tasks,
         sockets: Places,
         reporter: Reporter,
@@ -82,6 +95,11 @@ impl Listener {
             let (permit, stream, peer) = accepted;
             tasks.spawn(self.key, serve(stream, peer, Arc::new(permit)));
         }
+    }
+
+    /// Nobody follows: from now on clients are refused, also by the copy that was left.
+    pub fn withdraw(&self) {
+        handover::withdraw(self.key, &self.socket);
     }
 
     async fn accept(
@@ -136,12 +154,25 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     is_forbidden || Errno::from_io_error(error).is_some_and(|errno| NETWORK.contains(&errno))
 }
 
+/// Whoever has connected since the process before stopped accepting waits in it.
+fn take_over(key: &str, socket: Socket, backlog: u32) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    // Again, because the setting may have changed.
+    listen(&socket, backlog)?;
+    info!("took {key} over from the process before");
+    TcpListener::from_std(socket.into())
+}
+
+fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
 fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    listen(&socket, backlog)?;
     TcpListener::from_std(socket.into())
 }
 

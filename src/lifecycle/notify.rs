@@ -4,7 +4,7 @@
 //! that cannot be delivered is logged and otherwise ignored: serving clients matters more than
 //! saying so.
 
-use std::time::Duration;
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use sd_notify::NotifyState;
 use tracing::warn;
@@ -41,6 +41,18 @@ pub fn extend_timeout(by: Duration) {
     send(&[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
+/// systemd keeps a copy of `fd` under `name`, open from now on until it is forgotten or the unit
+/// stops, and hands it to the next process. Needs `FileDescriptorStoreMax=`.
+pub fn store(name: &str, fd: BorrowedFd<'_>) {
+    let states = [NotifyState::FdStore, NotifyState::FdName(name)];
+    report(&states, sd_notify::notify_with_fds(&states, &[fd]));
+}
+
+/// systemd lets go of what it keeps under `name`.
+pub fn forget(name: &str) {
+    send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+}
+
 /// A sign of life; only [`super::watchdog`] knows when it is deserved.
 pub(super) fn watchdog() {
     send(&[NotifyState::Watchdog]);
@@ -52,7 +64,11 @@ pub(super) fn watchdog_interval() -> Option<Duration> {
 }
 
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    report(states, sd_notify::notify(states));
+}
+
+fn report(states: &[NotifyState<'_>], sent: io::Result<()>) {
+    if let Err(error) = sent {
         let sent = states.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         warn!(%error, "cannot tell systemd {sent}: {error}");
     }

@@ -1,8 +1,8 @@
 //! Signals become stops and reloads.
 //!
 //! `SIGTERM`, `SIGINT` and `SIGUSR2` ask for a soft stop, the second of them for a hard one;
-//! `SIGHUP` asks for a reload. The unit sends `SIGUSR2` on `systemctl restart`, where the listeners
-//! are to be handed to the next process; until that exists it stops like `SIGTERM`.
+//! `SIGHUP` asks for a reload. The unit sends `SIGUSR2` on `systemctl restart`, where the next
+//! process takes the listeners over.
 
 use std::{io, process, time::Duration};
 
@@ -18,6 +18,9 @@ use crate::telemetry::events;
 
 /// After a hard stop the daemon has this long to return from `main` by itself.
 const ABORT_GRACE: Duration = Duration::from_secs(2);
+
+/// The stop signal of a process that another one follows.
+const HAND_OVER: &str = "SIGUSR2";
 
 /// Changes each time a reload is asked for; requests that come during a reload become one.
 pub type Reloads = watch::Receiver<()>;
@@ -55,7 +58,11 @@ impl Signals {
     pub async fn obey(mut self, stop: Stop) {
         let first = self.stop_signal().await;
         info!(message_id = events::DRAINING, "{first} received: stopping politely");
-        stop.begin();
+        if first == HAND_OVER {
+            stop.begin_hand_over();
+        } else {
+            stop.begin();
+        }
 
         let second = self.stop_signal().await;
         warn!(message_id = events::ABORTED, "{second} received while stopping: aborting");
@@ -71,7 +78,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hand_over.recv() => return "SIGUSR2",
+                _ = self.hand_over.recv() => return HAND_OVER,
                 _ = self.hang_up.recv() => self.reload.send_replace(()),
             }
         }

@@ -44,6 +44,7 @@ mod revocation;
 mod stop;
 mod replay;
 mod store;
+mod successor;
 mod support;
 mod telemetry;
 mod tidy;

@@ -19,5 +19,6 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod redis;
+pub mod systemd;
 pub mod tls;
 pub mod wscat;

@@ -13,7 +13,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{client::Client, haproxy::Target, process::signal};
+use super::{client::Client, haproxy::Target, process::signal, systemd::Manager};
 
 /// How long a daemon may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,8 +53,7 @@ impl Instance {
     /// section may stand.
     pub fn start_in(variables: &[(&str, &str)], above: &str) -> Self {
         let (dir, path) = Self::prepare(HEADER_MODE, &everybody(), "");
-        fs::create_dir(dir.path().join("conf.d")).expect("a directory");
-        fs::write(dir.path().join("conf.d/50-test.toml"), above).expect("write 50-test.toml");
+        write_above(dir.path(), above);
         let mut command = command(&path);
         command.envs(variables.iter().copied());
         Self::spawn(dir.into(), command)
@@ -107,6 +106,26 @@ impl Instance {
         let output = output.output().expect("wsfleetd runs");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Asked { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Starts one that `manager` manages, with `above` in its `conf.d`.
+    pub fn start_managed(manager: &Manager, above: &str) -> Self {
+        let (dir, path) = Self::prepare(HEADER_MODE, &everybody(), "");
+        write_above(dir.path(), above);
+        Self::spawn_managed(dir.into(), manager, &path)
+    }
+
+    /// Starts the next one on the same configuration, with what `manager` keeps for it.
+    pub fn succeed(&self, manager: &Manager) -> Self {
+        Self::spawn_managed(self.dir.clone(), manager, &self.dir().join("wsfleetd.toml"))
+    }
+
+    fn spawn_managed(dir: Arc<TempDir>, manager: &Manager, config: &Path) -> Self {
+        let launch = manager.launch();
+        let wrapper = launch.wrapper.iter().map(String::as_str).collect::<Vec<_>>();
+        let mut command = wrapped(&wrapper, config);
+        command.envs(launch.variables.iter().cloned());
+        Self::spawn(dir, command)
     }
 
     /// Starts another daemon on this one's configuration, in its directory.
@@ -233,6 +252,12 @@ impl Drop for Instance {
             eprintln!("--- log of instance {}:\n{}", self.process.id(), self.log());
         }
     }
+}
+
+/// Settings in the `conf.d` of the daemon whose directory this is.
+pub fn write_above(dir: &Path, above: &str) {
+    fs::create_dir_all(dir.join("conf.d")).expect("a directory");
+    fs::write(dir.join("conf.d/50-test.toml"), above).expect("write 50-test.toml");
 }
 
 /// A users' file with [`USERS`].
