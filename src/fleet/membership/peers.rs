@@ -19,6 +19,10 @@ const MANY: usize = 3;
 /// That wait (COORDINATION, change 10).
 const MASS_WAIT: Duration = Duration::from_secs(30);
 
+/// Heartbeats are not aligned: of members that fall silent at the same moment some become suspect
+/// up to this many rounds before the others.
+const SKEW_ROUNDS: u32 = 2;
+
 /// Rounds without a change after which it is worth asking whether a peer's machine still runs.
 const DOUBTFUL_ROUNDS: u32 = 2;
 
@@ -81,28 +85,28 @@ impl Membership {
 
     fn judge(&mut self, dead: &[Epoch]) {
         let limit = self.config.suspect_rounds;
-        // Each new connection to Redis is a round of its own: rounds alone prove no silence.
-        let silence = self.config.heartbeat.mul_f64(1.0 - JITTER) * limit;
-        let suspects: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.unchanged >= limit && peer.seen.elapsed() >= silence)
-            .map(|(e, p)| (*e, p.counter))
-            .collect();
+        let suspects = self.silent_for(limit);
         self.parts.standing.set_silent(suspects.len() + dead.len());
-        if suspects.is_empty() {
+        // Whoever may have fallen silent together with the suspects is counted with them.
+        let silent = self.silent_for(limit.saturating_sub(SKEW_ROUNDS).max(1)).len();
+        let is_mass = self.peers.len() >= MANY && silent * 3 > self.peers.len();
+        if suspects.is_empty() || !is_mass {
             self.mass_since = None;
+        } else if self.mass_since.get_or_insert_with(Instant::now).elapsed() < MASS_WAIT {
             return;
-        }
-        if self.peers.len() >= MANY && suspects.len() * 3 > self.peers.len() {
-            let since = *self.mass_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < MASS_WAIT {
-                return;
-            }
         }
         for (epoch, counter) in suspects {
             self.reaper.kill(epoch, counter);
         }
+    }
+
+    /// Peers whose counters stand still for so many rounds, and where. Each new connection to Redis is
+    /// a round of its own, so that rounds alone prove no silence.
+    fn silent_for(&self, rounds: u32) -> Vec<(Epoch, u64)> {
+        let span = self.config.heartbeat.mul_f64(1.0 - JITTER) * rounds;
+        let is_silent = |peer: &Peer| peer.unchanged >= rounds && peer.seen.elapsed() >= span;
+        let silent = self.peers.iter().filter(|(_, peer)| is_silent(peer));
+        silent.map(|(epoch, peer)| (*epoch, peer.counter)).collect()
     }
 
     /// Asks whether the machines of silent peers still run, if this is the instance to ask for all:

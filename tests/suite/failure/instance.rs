@@ -117,6 +117,29 @@ async fn stand_still(settings: &str, span: Duration) {
 }
 
 #[tokio::test]
+async fn two_that_fall_silent_together_are_not_given_up_one_after_the_other() {
+    let fleet = TestFleet::with_settings(4, HASTY).await;
+    let before = fleet.epochs();
+    // Their last heartbeats are at different moments: each time one is suspect before the other.
+    for _ in 0..4 {
+        for at in [2, 3] {
+            fleet[at].signal("STOP");
+        }
+        sleep(Duration::from_millis(2500)).await;
+        for at in [2, 3] {
+            fleet[at].signal("CONT");
+        }
+        assert_eq!(fleet.epochs(), before, "half the fleet is not dead within 2.5 s");
+        sleep(Duration::from_millis(800)).await;
+    }
+    // One alone is.
+    fleet[2].signal("STOP");
+    eventually("it counts as dead", T, async || fleet.members() == 3).await;
+    fleet[2].signal("CONT");
+    eventually("it is back", T, async || fleet.members() == 4).await;
+}
+
+#[tokio::test]
 async fn a_half_open_socket_takes_nothing_from_the_one_that_replaces_it() {
     let fleet = TestFleet::start(3).await;
     let mut sunil = fleet.connect(0, "Sunil").await;

@@ -49,8 +49,17 @@ impl Trouble {
     /// Whether instances that had it may have been taken for dead: it began up to a heartbeat
     /// after the last that was counted.
     fn is_long(&self, now: Instant, suspect: Duration) -> bool {
-        let lasted = self.to.unwrap_or(now).duration_since(self.from);
-        self.is_death || lasted >= suspect.mul_f64(0.7)
+        self.is_death || self.lasted(now) >= suspect.mul_f64(0.7)
+    }
+
+    /// Whether instances that had it may have been counted among the silent ones of a mass: half the
+    /// rounds suffice, and it began up to a heartbeat after the last that was counted.
+    fn is_noticed(&self, now: Instant, suspect: Duration) -> bool {
+        self.is_death || self.lasted(now) >= suspect.mul_f64(0.2)
+    }
+
+    fn lasted(&self, now: Instant) -> Duration {
+        self.to.unwrap_or(now).duration_since(self.from)
     }
 }
 
@@ -184,7 +193,9 @@ impl Timeline {
         let troubles = self.troubles();
         let silent: Vec<_> = troubles
             .iter()
-            .filter(|one| matches!(one.place, Place::Instance(_)) && one.is_long(to, self.suspect))
+            .filter(|one| {
+                matches!(one.place, Place::Instance(_)) && one.is_noticed(to, self.suspect)
+            })
             // A dead one is listed until it is found.
             .map(|one| (one.place, one.from, one.to.unwrap_or(to).min(one.from + T + MASS_WAIT)))
             .filter(|(_, start, end)| *start <= to && *end >= from)
