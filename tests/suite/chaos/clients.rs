@@ -55,14 +55,20 @@ async fn devices_on_every_instance_hear_everything_once() {
 async fn coming_and_going_all_the_time_they_leave_nothing_and_miss_nothing() {
     let mut story = Story::with(Settings::of(3), 3).await;
     story.regulars().await;
-    for n in 0..12 {
-        story.admit(Plan {
-            user: USERS[n % 4],
-            at: None,
-            life: Life::Comes { stay: (0, 600), away: (0, 300), rude: 4 },
-            to: USERS[..4].to_vec(),
-            gap: 150,
-        });
+    let coming = |user, rude| Plan {
+        user,
+        at: None,
+        life: Life::Comes { stay: (0, 600), away: (0, 300), rude },
+        to: vec!["Sunil", "Sid", "Smith", "Zoë"],
+        gap: 150,
+    };
+    for n in 0..8 {
+        story.admit(coming(["Sunil", "Elon", "Sid", "Ann"][n % 4], 4));
+    }
+    // These two have nobody else who is there when they are not, and always say goodbye: all that
+    // is said to them meanwhile is owed to them.
+    for user in ["Smith", "Zoë", "Smith", "Zoë"] {
+        story.admit(coming(user, 0));
     }
     story.passes(40.0).await;
     story.ends(&[Check::Handover, Check::Outlives, Check::Welcome]).await;

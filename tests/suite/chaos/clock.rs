@@ -32,8 +32,10 @@ impl Clocks {
     /// What makes a process read the clock `name`.
     fn variables(&self, name: &str) -> Vec<(String, String)> {
         let file = self.dir.path().join(name).display().to_string();
+        // Redis's own allocator asks for the time before faketime is ready: it gets libc's.
+        let preload = format!("{} libc.so.6", library().display());
         [
-            ("LD_PRELOAD", library().display().to_string().as_str()),
+            ("LD_PRELOAD", preload.as_str()),
             ("FAKETIME_TIMESTAMP_FILE", &file),
             ("FAKETIME_NO_CACHE", "1"),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),

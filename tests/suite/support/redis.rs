@@ -120,6 +120,12 @@ impl RedisServer {
         signal(self.pid(), "CONT");
     }
 
+    /// Becomes the replica of another, until it is started again.
+    pub fn follow(&self, primary: &Self) {
+        let answer = self.ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+        assert!(answer.starts_with("OK"), "{answer}");
+    }
+
     /// Runs a command in redis-cli; its answer, without the last line break.
     pub fn ask(&self, command: &[&str]) -> String {
         let output = self.cli().args(command).output().expect("redis-cli runs");

@@ -37,6 +37,8 @@ pub struct Census {
     /// Where the primary is.
     port: watch::Receiver<u16>,
     before: Option<(Instant, Snapshot)>,
+    /// Who has left, by number, and was seen to have left nothing.
+    cleared: HashSet<usize>,
     /// Since when entries stand there that no known connection explains.
     strangers: Since<Entry>,
     /// Since when index and entries differ.
@@ -53,7 +55,8 @@ impl Census {
     ) -> Self {
         let hasher = UserHasher::new(b"wsfleetd");
         let (strangers, unequal) = (Since::default(), Since::default());
-        Self { ledger, timeline, verdict, hasher, port, before: None, strangers, unequal }
+        let (before, cleared) = (None, HashSet::new());
+        Self { ledger, timeline, verdict, hasher, port, before, cleared, strangers, unequal }
     }
 
     /// Looks until `stop`; judges messages on the way.
@@ -91,6 +94,7 @@ impl Census {
         let now = Instant::now();
         self.check_registered(&snapshot, began, now);
         self.check_entries(&snapshot, now);
+        self.check_departed(&snapshot, began);
         self.check_index(&snapshot, now);
         self.check_owner(&snapshot);
         self.check_mailboxes(&snapshot);
@@ -184,6 +188,21 @@ impl Census {
         } else {
             self.verdict.count(Check::Outlives, 1);
         }
+    }
+
+    /// Whoever left before this look and has no entry any more has been cleaned up after in time:
+    /// later than that, [`Self::check_entry`] would have complained.
+    fn check_departed(&mut self, snapshot: &Snapshot, began: Instant) {
+        let listed: HashSet<&str> = snapshot.entries.iter().map(|e| &e.device[1..]).collect();
+        let cleared = &mut self.cleared;
+        let newly = self.ledger.look(|guests| {
+            let has_left = |guest: &Guest| guest.closed.is_some_and(|(at, _)| at < began);
+            let all = guests.iter().enumerate();
+            all.filter(|(_, guest)| has_left(guest) && !listed.contains(guest.id.as_str()))
+                .filter(|(number, _)| cleared.insert(*number))
+                .count()
+        });
+        self.verdict.count(Check::Outlives, newly as u64);
     }
 
     fn check_index(&mut self, snapshot: &Snapshot, now: Instant) {

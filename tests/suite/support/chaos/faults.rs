@@ -194,7 +194,7 @@ impl Fleet {
         sleep(missed).await;
         self.timeline.begin(Place::Redis { forgets: true });
         let port = self.servers[new].port();
-        self.servers[old].ask(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
+        self.servers[old].follow(&self.servers[new]);
         self.nodes.iter().for_each(|node| node.line.lead_to(port));
         self.primary = new;
         self.port.send_replace(port);

@@ -94,10 +94,10 @@ pub struct Fleet {
 impl Fleet {
     /// Starts all, and waits until all are ready.
     pub async fn start(settings: Settings, timeline: Arc<Timeline>) -> Self {
-        let mut servers = vec![server(&settings, &[])];
+        let mut servers = vec![server(&settings)];
         if settings.has_replica {
-            let port = servers[0].port().to_string();
-            servers.push(server(&settings, &["--replicaof", "127.0.0.1", &port]));
+            servers.push(server(&settings));
+            servers[1].follow(&servers[0]);
         }
         let port = watch::Sender::new(servers[0].port());
         let mut fleet = Self {
@@ -208,11 +208,10 @@ impl Drop for Fleet {
     }
 }
 
-fn server(settings: &Settings, more: &[&str]) -> RedisServer {
+fn server(settings: &Settings) -> RedisServer {
     let mut arguments = vec!["--repl-diskless-sync-delay", "0"];
     if settings.is_durable {
         arguments.extend(["--appendonly", "yes"]);
     }
-    arguments.extend(more);
     RedisServer::with_environment(&arguments, &settings.redis_variables)
 }
