@@ -429,8 +429,14 @@ pub trait Store: Send + Sync {
     /// Tells every owner to close what it has of a user now.
     async fn kick(&self, user: UserHash) -> Result<Dismissed, StoreError>;
 
-    /// Removes connections that dead epochs left to a user; how many went.
-    async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError>;
+    /// Removes connections of a user that nobody stands behind, and what says that those of
+    /// `epochs` have the user that have none left; how many went.
+    async fn prune(
+        &self,
+        user: UserHash,
+        epochs: &[Epoch],
+        tags: &[Tag],
+    ) -> Result<u64, StoreError>;
 
     /// Fences an epoch in one partition and removes a bounded part of what it left.
     async fn reap(&self, epoch: Epoch, partition: u16, cursor: u64) -> Result<Reaped, StoreError>;

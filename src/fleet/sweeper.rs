@@ -317,7 +317,8 @@ impl Work {
         }
     }
 
-    /// Removes what the store lists of this epoch and nobody here is.
+    /// Removes what the store lists of this epoch and nobody here is, and the user from its index
+    /// if that is all: also where an entry is gone already and the index was left.
     async fn remove_ghosts(&self, epoch: Epoch, user: UserHash) {
         let Ok(tags) = self.store.locate(user).await else { return };
         let here: HashSet<u64> = self.hub.of_user(user).iter().map(|one| one.number()).collect();
@@ -326,7 +327,8 @@ impl Work {
             .filter(|tag| tag.epoch() == Some(epoch))
             .filter(|tag| tag.number().is_some_and(|number| !here.contains(&number)))
             .collect();
-        if !ghosts.is_empty() && self.store.prune(user, &ghosts).await.is_ok() {
+        let pruned = self.store.prune(user, &[epoch], &ghosts).await;
+        if pruned.is_ok_and(|gone| gone > 0) {
             debug!("removed {} entries that no connection stands behind", ghosts.len());
         }
     }

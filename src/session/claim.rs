@@ -10,7 +10,7 @@ mod dismissal;
 mod recent;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -289,7 +289,10 @@ impl Registrar {
         let answer = self.connect_once(claim, limit.refusing()).await?;
         let Answer::Limit(tags) = &answer else { return Some(answer) };
         let dead = self.dead_among(tags).await;
-        let pruned = !dead.is_empty() && self.shared.store.prune(claim.user, &dead).await.is_ok();
+        let epochs: HashSet<Epoch> = dead.iter().filter_map(Tag::epoch).collect();
+        let epochs: Vec<_> = epochs.into_iter().collect();
+        let prune = self.shared.store.prune(claim.user, &epochs, &dead);
+        let pruned = !dead.is_empty() && prune.await.is_ok();
         if pruned || limit.displaces { self.connect_once(claim, limit).await } else { Some(answer) }
     }
 

@@ -5,8 +5,10 @@
 //! there is nobody else: no inbox is heard, so an owner that is not deaf is told by the router
 //! that asks; and no setting of another instance can contradict this one's.
 
+mod user;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,8 +17,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::user::{Entry, Marker, User};
 use super::{
-    Beat, Claim, Claimed, Dismissed, Fate, Held, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep,
+    Beat, Claim, Claimed, Dismissed, Fate, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep,
     Limit, Member, MemberRow, Reaped, Release, Released, Store, StoreError, Swept, Tag,
 };
 use crate::{
@@ -50,26 +53,6 @@ struct State {
     /// Who is shut out, and until when.
     revoked: HashMap<UserHash, Instant>,
     tidy_at: Instant,
-}
-
-#[derive(Default)]
-struct User {
-    connections: Vec<(String, Tag)>,
-    mailbox: VecDeque<Entry>,
-    last_seq: u64,
-    marker: Option<Marker>,
-}
-
-struct Entry {
-    seq: u64,
-    mid: MessageId,
-    payload: Bytes,
-    expires: Instant,
-}
-
-struct Marker {
-    after: u64,
-    expires: Instant,
 }
 
 impl MemoryStore {
@@ -181,59 +164,6 @@ impl State {
         self.index.entry(epoch).or_default().insert(claim.user);
         let siblings = user.owners().into_iter().filter(|owner| *owner != epoch).collect();
         Claimed::Registered { tag, siblings, displaced, held: Vec::new(), more_held: false }
-    }
-}
-
-impl User {
-    fn owners(&self) -> Vec<Epoch> {
-        let mut owners: Vec<_> =
-            self.connections.iter().filter_map(|(_, tag)| tag.epoch()).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        owners
-    }
-
-    /// Removes the oldest until there is room for one more.
-    fn make_room(&mut self, most: usize) -> Vec<Tag> {
-        self.connections
-            .sort_by(|(a, one), (b, other)| one.since().cmp(&other.since()).then_with(|| a.cmp(b)));
-        let too_many = (self.connections.len() + 1).saturating_sub(most);
-        let oldest = self.connections.drain(..too_many.min(self.connections.len()));
-        oldest.map(|(_, tag)| tag).collect()
-    }
-
-    fn live_marker(&self) -> Option<u64> {
-        self.marker.as_ref().filter(|m| m.expires > Instant::now()).map(|m| m.after)
-    }
-
-    /// Drops what everyone has read, except the last entry, by which a late retry is known.
-    fn drop_read(&mut self, after: u64) {
-        while self.mailbox.len() > 1 && self.mailbox.front().is_some_and(|one| one.seq <= after) {
-            self.mailbox.pop_front();
-        }
-    }
-
-    fn take_held(&mut self) -> Vec<Held> {
-        self.expire();
-        let after = self.live_marker();
-        self.marker = None;
-        let Some(after) = after else { return Vec::new() };
-        let entries = self.mailbox.iter().filter(|entry| entry.seq > after);
-        let held = |one: &Entry| Held { seq: one.seq, mid: one.mid, payload: one.payload.clone() };
-        entries.map(held).collect()
-    }
-
-    fn expire(&mut self) {
-        let now = Instant::now();
-        self.mailbox.retain(|entry| entry.expires > now);
-    }
-
-    fn is_worth_keeping(&mut self) -> bool {
-        self.expire();
-        if self.live_marker().is_none() {
-            self.marker = None;
-        }
-        !self.connections.is_empty() || self.marker.is_some() || !self.mailbox.is_empty()
     }
 }
 
@@ -404,12 +334,24 @@ impl Store for MemoryStore {
         Ok(self.state().dismiss(user))
     }
 
-    async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError> {
+    async fn prune(
+        &self,
+        user: UserHash,
+        epochs: &[Epoch],
+        tags: &[Tag],
+    ) -> Result<u64, StoreError> {
         let mut state = self.state();
-        let Some(user) = state.users.get_mut(&user) else { return Ok(0) };
-        let before = user.connections.len();
-        user.connections.retain(|(_, tag)| !tags.contains(tag));
-        Ok((before - user.connections.len()) as u64)
+        let State { users, index, .. } = &mut *state;
+        let Some(entry) = users.get_mut(&user) else { return Ok(0) };
+        let before = entry.connections.len();
+        entry.connections.retain(|(_, tag)| !tags.contains(tag));
+        let owners = entry.owners();
+        for epoch in epochs.iter().filter(|epoch| !owners.contains(epoch)) {
+            if let Some(listed) = index.get_mut(epoch) {
+                listed.remove(&user);
+            }
+        }
+        Ok((before - entry.connections.len()) as u64)
     }
 
     async fn reap(&self, epoch: Epoch, _partition: u16, _: u64) -> Result<Reaped, StoreError> {

@@ -63,7 +63,7 @@ impl Scripts {
             revoke: script!(allow_oom: "common.lua", "dismiss.lua", "revoke.lua"),
             lift: Script::new("return redis.call('DEL', KEYS[1])"),
             kick: script!(allow_oom: "common.lua", "dismiss.lua", "kick.lua"),
-            prune: script!(allow_oom: "prune.lua"),
+            prune: script!(allow_oom: "common.lua", "prune.lua"),
             reap: script!(allow_oom: "common.lua", "mailbox.lua", "reap.lua"),
             sweep: script!(allow_oom: "common.lua", "sweep.lua"),
             member: script!(allow_oom: "member.lua"),
@@ -329,9 +329,20 @@ impl Store for SharedState {
         dismissed(&self.redis.call(&self.scripts.kick, &keys, &args).await?)
     }
 
-    async fn prune(&self, user: UserHash, tags: &[Tag]) -> Result<u64, StoreError> {
-        let keys = [self.redis.keys().user('u', user)];
-        let args: Vec<&[u8]> = tags.iter().map(|tag| tag.as_str().as_bytes()).collect();
+    async fn prune(
+        &self,
+        user: UserHash,
+        epochs: &[Epoch],
+        tags: &[Tag],
+    ) -> Result<u64, StoreError> {
+        let at = self.redis.keys();
+        let partition = user.partition(at.partitions());
+        let indexes = epochs.iter().map(|epoch| at.index(partition, *epoch));
+        let keys: Vec<_> = [at.user('u', user)].into_iter().chain(indexes).collect();
+        let channel = self.inbox_prefix(user);
+        let named = epochs.iter().map(Epoch::as_str).chain(tags.iter().map(Tag::as_str));
+        let args: Vec<&[u8]> =
+            [user.as_str(), &channel].into_iter().chain(named).map(str::as_bytes).collect();
         value(Some(&self.redis.call(&self.scripts.prune, &keys, &args).await?))
     }
 

@@ -111,6 +111,6 @@ async fn many_at_once_never_exceed_the_limit(desk: &Desk) {
         left.sort_by_key(|tag| tag.as_str().to_owned());
         assert_eq!(left.len(), limit.most as usize);
         assert_eq!(desk.locate(sid).await, left);
-        desk.store.prune(sid, &left).await.unwrap();
+        desk.store.prune(sid, &[here, there], &left).await.unwrap();
     }
 }

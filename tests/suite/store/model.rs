@@ -2,7 +2,9 @@
 //!
 //! A failure prints the seed; `WSFLEETD_SEED=<seed>` tells the same story again.
 
-use std::collections::{BTreeMap, HashSet};
+mod user;
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -11,6 +13,7 @@ use wsfleetd::{
     store::{Claim, Claimed, Fate, HoldPolicy, HoldRequest, Keep, Limit, Release, Swept, Tag},
 };
 
+use self::user::{Kept, User};
 use super::{Desk, PATIENCE, policy};
 
 const STEPS: usize = 1500;
@@ -42,30 +45,6 @@ fn seeds() -> Vec<u64> {
 
 fn bounds() -> HoldPolicy {
     HoldPolicy { entries: 3, bytes: 40, ..policy() }
-}
-
-/// One user as the model sees it: no clock and no keys.
-#[derive(Default)]
-struct User {
-    connections: BTreeMap<String, Tag>,
-    /// Numbered 1, 2, 3, whatever places the store gives.
-    mailbox: Vec<(u64, MessageId, Bytes)>,
-    last: u64,
-    marker: Option<u64>,
-    /// The highest place the store has answered.
-    place: u64,
-    /// The epochs whose index lists the user.
-    listed: HashSet<Epoch>,
-    is_revoked: bool,
-}
-
-/// What becomes of a message.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kept {
-    No,
-    Yes,
-    Duplicate,
-    Full,
 }
 
 /// A connection some instance believes, or believed, to have.
@@ -288,11 +267,14 @@ impl Story {
     async fn prune(&mut self) {
         let Some(known) = self.known.choose(&mut self.random).cloned() else { return };
         let tags = std::slice::from_ref(&known.tag);
-        let gone = self.desk.store.prune(known.claim.user, tags).await.unwrap();
-        let connections = &mut self.users[known.user].connections;
-        let before = connections.len();
-        connections.retain(|_, tag| *tag != known.tag);
-        let expected = (before - connections.len()) as u64;
+        let gone = self.desk.store.prune(known.claim.user, &[known.epoch], tags).await.unwrap();
+        let user = &mut self.users[known.user];
+        let before = user.connections.len();
+        user.connections.retain(|_, tag| *tag != known.tag);
+        let expected = (before - user.connections.len()) as u64;
+        if !user.owners().contains(&known.epoch) {
+            user.listed.remove(&known.epoch);
+        }
         self.check("prune", gone, expected);
     }
 
@@ -365,76 +347,6 @@ impl Story {
         self.checked += 1;
         let (seed, nth) = (self.seed, self.checked);
         assert_eq!(answer, expected, "{what}, check {nth} of WSFLEETD_SEED={seed}");
-    }
-}
-
-impl User {
-    /// What a claim is answered when it is not accepted.
-    fn refuses(&self, claim: &Claim, is_fenced: bool, displaces: bool) -> Option<Claimed> {
-        if is_fenced {
-            return Some(Claimed::Fenced);
-        }
-        if self.is_revoked {
-            return Some(Claimed::Revoked);
-        }
-        match (self.connections.get(&claim.device), claim.since) {
-            (Some(tag), Some(since)) if tag.since() > since => Some(Claimed::Displaced),
-            (None, _) if self.connections.len() >= LIMIT && !displaces => {
-                let tags = self.connections.values().cloned().collect();
-                Some(sorted(Claimed::Limit(tags)))
-            }
-            _ => None,
-        }
-    }
-
-    /// The oldest go until a new device fits.
-    fn make_room(&mut self, claim: &Claim) -> Vec<Tag> {
-        let mut gone = Vec::new();
-        while !self.connections.contains_key(&claim.device) && self.connections.len() >= LIMIT {
-            let oldest = self.connections.iter().min_by_key(|(_, tag)| tag.since());
-            let device = oldest.expect("a connection").0.clone();
-            gone.extend(self.connections.remove(&device));
-        }
-        gone
-    }
-
-    fn owners(&self) -> Vec<Epoch> {
-        let mut owners: Vec<_> = self.connections.values().filter_map(Tag::epoch).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        owners
-    }
-
-    fn mark(&mut self) {
-        self.marker.get_or_insert(self.last);
-    }
-
-    fn read(&mut self) -> Vec<Bytes> {
-        let Some(after) = self.marker.take() else { return Vec::new() };
-        let unread = self.mailbox.iter().filter(|(number, ..)| *number > after);
-        unread.map(|(.., payload)| payload.clone()).collect()
-    }
-
-    fn append(&mut self, mid: MessageId, payload: Bytes) -> Kept {
-        if self.mailbox.iter().any(|(_, other, _)| *other == mid) {
-            return Kept::Duplicate;
-        }
-        self.mark();
-        let after = self.marker.unwrap_or_default();
-        while self.mailbox.len() > 1 && self.mailbox[0].0 <= after {
-            self.mailbox.remove(0);
-        }
-        let unread = || self.mailbox.iter().filter(|(number, ..)| *number > after);
-        let bytes: usize = unread().map(|(.., payload)| payload.len()).sum();
-        let bounds = bounds();
-        if unread().count() >= bounds.entries as usize
-            || bytes + payload.len() > bounds.bytes as usize
-        {
-            return Kept::Full;
-        }
-        self.last += 1;
-        self.mailbox.push((self.last, mid, payload));
-        Kept::Yes
     }
 }
 

@@ -16,6 +16,7 @@ contract!(
     reaping_spares_everybody_else_and_may_be_repeated,
     who_has_enough_connections_gets_a_list_of_them,
     only_the_exact_entry_is_pruned,
+    who_is_pruned_is_listed_no_more_unless_a_connection_is_left,
     owners_of_one_user_are_told_of_each_other,
     a_batch_is_answered_in_its_order,
     a_sweep_lists_whom_an_epoch_has,
@@ -150,12 +151,36 @@ async fn only_the_exact_entry_is_pruned(desk: &Desk) {
     let (first, _) = desk.enter(dead, &one).await;
     let (second, _) = desk.enter(dead, &two).await;
     let moved = Tag::new(dead, 1, first.since() + 1);
-    assert_eq!(desk.store.prune(sid, &[moved]).await.unwrap(), 0);
-    assert_eq!(desk.store.prune(desk.user("Elon"), std::slice::from_ref(&first)).await.unwrap(), 0);
-    assert_eq!(desk.store.prune(sid, &[first.clone(), first]).await.unwrap(), 1);
+    assert_eq!(desk.store.prune(sid, &[dead], &[moved]).await.unwrap(), 0);
+    let (elon, tags) = (desk.user("Elon"), std::slice::from_ref(&first));
+    assert_eq!(desk.store.prune(elon, &[dead], tags).await.unwrap(), 0);
+    assert_eq!(desk.store.prune(sid, &[dead], &[first.clone(), first]).await.unwrap(), 1);
     assert_eq!(desk.locate(sid).await, [second]);
     let new = desk.store.connect(Epoch::random(), &claim(sid, 3), 2.into()).await.unwrap();
     assert!(matches!(new, Claimed::Registered { .. }), "there is room again");
+}
+
+async fn who_is_pruned_is_listed_no_more_unless_a_connection_is_left(desk: &Desk) {
+    let (here, there, sid) = (Epoch::random(), Epoch::random(), desk.user("Sid"));
+    let partition = sid.partition(desk.store.partitions());
+    desk.listen(here).await;
+    let (first, _) = desk.enter(here, &claim(sid, 1)).await;
+    let (second, _) = desk.enter(here, &claim(sid, 2)).await;
+    desk.enter(there, &claim(sid, 3)).await;
+    desk.store.prune(sid, &[here, there], &[first]).await.unwrap();
+    assert_eq!(sweep(desk, here, partition).await.1, [sid], "one connection is left");
+    assert_eq!(sweep(desk, there, partition).await.1, [sid], "and the other's");
+    desk.store.prune(sid, &[here, there], std::slice::from_ref(&second)).await.unwrap();
+    assert!(sweep(desk, here, partition).await.1.is_empty());
+    assert_eq!(sweep(desk, there, partition).await.1, [sid]);
+    // An entry that went another way, its index left: nothing is removed but that.
+    desk.enter(here, &claim(sid, 2)).await;
+    let moved = Claim { number: 4, ..claim(sid, 2) };
+    desk.enter(there, &moved).await;
+    assert_eq!(sweep(desk, here, partition).await.1, [sid]);
+    assert_eq!(desk.store.prune(sid, &[here], &[]).await.unwrap(), 0);
+    assert!(sweep(desk, here, partition).await.1.is_empty());
+    assert_eq!(desk.locate(sid).await.len(), 2);
 }
 
 async fn owners_of_one_user_are_told_of_each_other(desk: &Desk) {

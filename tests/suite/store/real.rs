@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use wsfleetd::{
     ids::{Epoch, MessageId, UserHash},
+    redis::InboxEvent,
     store::{Beat, Claim, Claimed, Fate, HoldRequest, Joined, Member, Release, Swept},
 };
 
@@ -108,7 +109,7 @@ async fn letting_go_works_when_redis_is_full() {
     assert!(matches!(alive, Beat::Alive { .. }), "{alive:?}");
     assert_eq!(desk.reap(dead).await, 2);
     assert!(desk.leave(here, &phone, &tag).await.removed);
-    assert_eq!(desk.store.prune(sid, &[tag]).await.unwrap(), 0);
+    assert_eq!(desk.store.prune(sid, &[here], &[tag]).await.unwrap(), 0);
     desk.store.kick(elon).await.unwrap();
     desk.store.revoke(elon, PATIENCE).await.unwrap();
     desk.store.lift(elon).await.unwrap();
@@ -118,6 +119,32 @@ async fn letting_go_works_when_redis_is_full() {
 
     desk.server().ask(&["CONFIG", "SET", "maxmemory", "0"]);
     desk.enter(here, &claim(elon, 4)).await;
+}
+
+#[tokio::test]
+async fn who_comes_back_behind_a_pruned_entry_is_announced_to_the_siblings() {
+    let desk = Desk::redis(policy()).await;
+    let (here, there, sid) = (Epoch::random(), Epoch::random(), desk.user("Sid"));
+    let mut inbox = desk.real().redis.inbox(there, Vec::new());
+    let mut next = async || {
+        let event = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("it is heard");
+        match event {
+            InboxEvent::Message(payload) => String::from_utf8(payload).unwrap(),
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(next().await, "Hears(0)");
+    desk.enter(there, &claim(sid, 1)).await;
+    let said = |kind: char| {
+        let body = format!("{sid} {here}");
+        format!("1{kind}{}:{body}", body.len())
+    };
+    for number in 2..5 {
+        let (tag, _) = desk.enter(here, &claim(sid, number)).await;
+        assert_eq!(next().await, said('O'), "for connection {number}");
+        assert_eq!(desk.store.prune(sid, &[here], &[tag]).await.unwrap(), 1);
+        assert_eq!(next().await, said('o'));
+    }
 }
 
 #[tokio::test]
@@ -297,7 +324,8 @@ async fn every_verb(desk: &Desk, first: Option<&str>) {
     let message = HoldRequest { deaf: vec![there], ..request(sid, "hi") };
     assert_eq!(desk.store.hold(&message).await.unwrap().heard, 1);
     prepare();
-    assert_eq!(desk.store.prune(sid, std::slice::from_ref(&tag)).await.unwrap(), 1);
+    let mine = std::slice::from_ref(&tag);
+    assert_eq!(desk.store.prune(sid, &[here], mine).await.unwrap(), 1);
     prepare();
     let unwritten = vec![(MessageId::random(), Bytes::from_static(b"rest"))];
     let release = Release { user: sid, device: phone.device.clone(), tag, unwritten };

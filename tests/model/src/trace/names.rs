@@ -117,6 +117,11 @@ impl Names {
         &self.users.names[user.0 as usize]
     }
 
+    /// What a device is called.
+    pub fn device_name(&self, device: Device) -> &str {
+        &self.devices.names[device.0 as usize]
+    }
+
     /// What an epoch is called.
     pub fn epoch_name(&self, epoch: Epoch) -> &str {
         &self.epochs.names[epoch.0 as usize]

@@ -137,7 +137,7 @@ impl Replay {
         Ok(())
     }
 
-    /// ARGV: user device tag epoch channel window ttl entries bytes, then mid and payload
+    /// ARGV: user device tag epoch channel window ttl entries bytes keeps, then mid and payload
     fn disconnect(&mut self, step: &Step) -> Outcome {
         let [user, device, tag, epoch] = words(step)?;
         let user = self.names.user(user);
@@ -149,7 +149,7 @@ impl Replay {
         if !self.claimed.contains(&tag) {
             return Err("it releases a connection with a tag that no claim answered".to_owned());
         }
-        let pairs = step.args.get(9..).unwrap_or_default().chunks_exact(2);
+        let pairs = step.args.get(10..).unwrap_or_default().chunks_exact(2);
         let unwritten = pairs.map(|pair| (self.names.mid(&pair[0]), true)).collect();
         self.model_inboxes(user);
         let rules = self.rules.clone().ok_or("no rules")?;
@@ -224,9 +224,24 @@ impl Replay {
         Ok(true)
     }
 
-    /// Only what no member has, or what its own instance asks for, may be pruned.
+    /// KEYS: entries, then an index for each epoch; ARGV: user channel, then epochs, then tags
     fn prune(&mut self, step: &Step) -> Outcome {
-        Ok(step.inner.is_empty())
+        let [user, _channel] = words(step)?;
+        let user = self.names.user(user);
+        let count = step.keys.len().saturating_sub(1);
+        let rest = step.args.get(2..).unwrap_or_default();
+        let (epochs, tags) = rest.split_at_checked(count).ok_or("too few epochs")?;
+        let epochs: Vec<Epoch> = epochs.iter().map(|name| self.names.epoch(name)).collect();
+        let devices: Vec<_> = self.model.entries_of(user).map(|(device, _)| device).collect();
+        let mut pruned = Vec::new();
+        for device in devices {
+            let device = self.names.device_name(device).to_owned();
+            pruned.extend(tags.iter().filter_map(|tag| self.names.tag(&device, tag)));
+        }
+        self.model_inboxes(user);
+        let rules = self.rules.clone().ok_or("no rules")?;
+        self.model.prune(&rules, user, &epochs, &pruned);
+        Ok(true)
     }
 
     /// ARGV: join | beat | list | leave | kill, epoch, …
