@@ -5,8 +5,10 @@
 //! connection's outbox and the session's task is woken; nobody waits for anybody here.
 
 mod connection;
+mod delivery;
 mod outbox;
 mod seen;
+mod user;
 
 use std::{
     collections::HashMap,
@@ -18,10 +20,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use self::seen::Seen;
+use self::user::User;
 pub use self::{
     connection::{About, Connection, Registration},
-    outbox::{Delivery, Outbox, Pushed},
+    delivery::Delivery,
+    outbox::{Outbox, Pushed},
 };
 use crate::{
     ids::{Epoch, MessageId, UserHash},
@@ -66,13 +69,6 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-#[derive(Default)]
-struct User {
-    connections: SmallVec<[Arc<Connection>; 1]>,
-    siblings: Siblings,
-    seen: Seen,
-}
-
 impl Default for Hub {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
@@ -83,11 +79,7 @@ impl Default for Hub {
 impl Hub {
     /// Adds a connection; from now on what comes for its user waits in its outbox.
     pub fn insert(&self, connection: Arc<Connection>) {
-        self.shard(connection.user())
-            .entry(connection.user())
-            .or_default()
-            .connections
-            .push(connection);
+        self.shard(connection.user()).entry(connection.user()).or_default().enter(connection);
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -139,10 +131,10 @@ impl Hub {
         if entry.has_seen(delivery) {
             return local;
         }
-        (local.delivered, local.full) = entry.push(delivery);
+        (local.delivered, local.full) = entry.give(delivery);
         // With siblings the leaving connection would hand on what they get anyway.
         if !local.is_open() && local.siblings.is_empty() {
-            entry.push_to_leaving(delivery);
+            entry.give_to_leaving(delivery);
         }
         local
     }
@@ -151,7 +143,7 @@ impl Hub {
     pub fn deliver_to_open(&self, user: UserHash, delivery: &Delivery) -> usize {
         let mut shard = self.shard(user);
         let Some(entry) = shard.get_mut(&user) else { return 0 };
-        if entry.has_seen(delivery) { entry.connections.len() } else { entry.push(delivery).0 }
+        if entry.has_seen(delivery) { entry.connections.len() } else { entry.give(delivery).0 }
     }
 
     /// Notes that `user` has this message without the hub: a copy must not follow it. False if one
@@ -166,12 +158,21 @@ impl Hub {
         is_first
     }
 
-    /// Notes that `user` has not had these after all: they were not written, and go elsewhere.
-    pub fn forget_seen(&self, user: UserHash, unwritten: &[Delivery]) {
-        if let Some(entry) = self.shard(user).get_mut(&user) {
-            let mids = unwritten.iter().filter_map(|delivery| delivery.mid);
-            mids.for_each(|mid| entry.seen.forget(mid));
+    /// A connection lets go of what it has not written: answers what of it no other connection here
+    /// was given, and notes that the user has not had that after all.
+    ///
+    /// One step for all connections of a user: of those that let go together, the last has it.
+    pub fn let_go(&self, connection: &Connection, unwritten: Vec<Delivery>) -> Vec<Delivery> {
+        match self.shard(connection.user()).get_mut(&connection.user()) {
+            Some(entry) => entry.let_go(connection, unwritten),
+            None => unwritten,
         }
+    }
+
+    /// Gives open connections of `user` here what another was given and has not written, unless
+    /// they were given it too; how many have it now, or will see to it.
+    pub fn hand_on(&self, user: UserHash, delivery: &Delivery) -> usize {
+        self.shard(user).get_mut(&user).map_or(0, |entry| entry.hand_on(delivery))
     }
 
     /// Notes that `epoch` has connections of `user` too.
@@ -265,36 +266,6 @@ impl Hub {
     }
 }
 
-impl User {
-    /// Whether the store knows of a connection, or does not answer.
-    fn is_claimed(&self) -> bool {
-        self.connections.iter().any(|connection| !connection.is_claiming())
-    }
-
-    /// How many took it, and how many had no room.
-    fn push(&mut self, delivery: &Delivery) -> (usize, usize) {
-        let pushed = self.connections.iter().map(|c| c.outbox().push(delivery.clone()));
-        let (taken, full) = pushed.fold((0, 0), |(taken, full), pushed| match pushed {
-            Pushed::Queued => (taken + 1, full),
-            Pushed::Full => (taken, full + 1),
-            Pushed::Leaving => (taken, full),
-        });
-        if let Some(mid) = delivery.mid.filter(|_| taken > 0) {
-            self.seen.note(mid);
-        }
-        (taken, full)
-    }
-
-    fn has_seen(&self, delivery: &Delivery) -> bool {
-        delivery.mid.is_some_and(|mid| self.seen.has(mid))
-    }
-
-    /// With nobody open, one that is closing takes the message and will see that it is held.
-    fn push_to_leaving(&self, delivery: &Delivery) -> bool {
-        self.connections.iter().any(|connection| connection.outbox().push_leaving(delivery.clone()))
-    }
-}
-
 fn lock(shard: &Mutex<HashMap<UserHash, User>>) -> MutexGuard<'_, HashMap<UserHash, User>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -340,8 +311,11 @@ mod tests {
     }
 
     fn texts(connection: &Connection) -> Vec<String> {
-        let taken = connection.outbox().close();
-        taken.iter().map(|d| String::from_utf8(d.text.to_vec()).unwrap()).collect()
+        told(&connection.outbox().close())
+    }
+
+    fn told(all: &[Delivery]) -> Vec<String> {
+        all.iter().map(|d| String::from_utf8(d.text.to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -417,11 +391,44 @@ mod tests {
         let unwritten = phone.outbox().close();
         assert_eq!(unwritten.len(), 1);
         let _laptop = desk.connect("Sid", 100);
-        desk.hub.forget_seen(sid, &unwritten);
+        assert_eq!(desk.hub.let_go(&phone, unwritten).len(), 1);
         assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 1);
         let other = MessageId::random();
         assert!(desk.hub.note_seen(sid, other));
         assert_eq!(desk.hub.deliver(sid, &Delivery::named(other, "2".into())).delivered, 0);
+    }
+
+    #[test]
+    fn what_was_not_written_is_handed_on_by_the_last_who_was_given_it() {
+        let desk = Desk::new();
+        let sid = desk.hasher.hash("Sid");
+        let let_go = |one: &Connection| desk.hub.let_go(one, one.outbox().close());
+        let phone = desk.connect("Sid", 100);
+        desk.send("Sid", "1");
+        let laptop = desk.connect("Sid", 100);
+        desk.send("Sid", "2");
+        let left = let_go(&phone);
+        assert_eq!(told(&left), ["1"], "the laptop was given the other one too");
+        assert_eq!(desk.hub.hand_on(sid, &left[0]), 1);
+        desk.hub.remove(&phone);
+        // Behind what it was handed comes what is new, and one that has left is given nothing.
+        desk.send("Sid", "3");
+        let tablet = desk.connect("Sid", 100);
+        laptop.outbox().order(Close::GoingAway);
+        desk.send("Sid", "4");
+        let left = let_go(&laptop);
+        assert_eq!(told(&left), ["2", "1", "3"]);
+        assert_eq!(told(&let_go(&tablet)), ["4"], "which nobody else was given");
+    }
+
+    #[test]
+    fn of_two_that_let_go_together_the_last_hands_on() {
+        let desk = Desk::new();
+        let (phone, laptop) = (desk.connect("Sid", 100), desk.connect("Sid", 100));
+        desk.send("Sid", "1");
+        let (of_phone, of_laptop) = (phone.outbox().close(), laptop.outbox().close());
+        assert!(desk.hub.let_go(&laptop, of_laptop).is_empty(), "the phone answers for it");
+        assert_eq!(desk.hub.let_go(&phone, of_phone).len(), 1);
     }
 
     #[test]

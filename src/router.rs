@@ -6,6 +6,7 @@
 //! one extra hop, never a message: whoever does not have the user says so, and the message comes
 //! back here.
 
+mod hand_on;
 mod route;
 
 use std::{
@@ -142,18 +143,6 @@ impl Router {
         }
     }
 
-    /// Delivers what a closing connection took after it had begun to leave, oldest first: to
-    /// another connection here, to other owners, or into the mailbox.
-    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) {
-        for delivery in unwritten {
-            if self.shared.hub.deliver_to_open(user, &delivery) == 0 {
-                let mid = delivery.mid.unwrap_or_else(MessageId::random);
-                let keep = self.keep_of_known();
-                self.hold(Undelivered::new(user, mid, delivery.text, keep)).await;
-            }
-        }
-    }
-
     /// Deals with what comes back from peers until `stop`.
     pub async fn run(&self, mut returned: mpsc::Receiver<Returned>, stop: CancellationToken) {
         loop {
@@ -277,11 +266,17 @@ impl Router {
         // What comes back from one's own inbox was not here, though the script named this owner.
         let was_here = deaf != me && letter.epochs.contains(&me);
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
-        let mut silent = vec![deaf];
-        silent.extend(tried.iter().filter(|epoch| !self.shared.view.lives(**epoch)));
-        silent.extend(self.shared.relay.iter().flat_map(|relay| relay.deaf_among(&tried)));
+        let mut silent = self.silent_among(&tried);
+        silent.push(deaf);
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
         self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
+    }
+
+    /// Those who will not answer: the dead, and who is not heard.
+    fn silent_among(&self, epochs: &[Epoch]) -> Vec<Epoch> {
+        let dead = epochs.iter().copied().filter(|epoch| !self.shared.view.lives(*epoch));
+        let deaf = self.shared.relay.iter().flat_map(|relay| relay.deaf_among(epochs));
+        dead.chain(deaf).collect()
     }
 
     /// Forgets the route on which a message has come back, behind the last that is still to come.
@@ -303,7 +298,8 @@ impl Router {
             missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
         self.learn(user, &named);
         if missing.contains(&me) {
-            let delivery = Delivery::named(mid, payload.clone());
+            let others = named.iter().copied();
+            let delivery = Delivery::named(mid, payload.clone()).also_to(others);
             self.shared.hub.deliver(user, &delivery);
         }
         self.send(relay, &lanes, self.letter(user, mid, payload, named));
@@ -333,17 +329,24 @@ impl Router {
     /// The slow path. Hands a message back of whose recipient nothing is known, if the directory
     /// may know more.
     async fn hold(&self, message: Undelivered) -> Option<Undelivered> {
+        let (request, answer) = self.ask(message).await?;
+        if self.is_stranger(request.keep, &answer) {
+            let HoldRequest { user, mid, payload: text, tried, deaf, keep, .. } = request;
+            return Some(Undelivered { user, mid, text, tried, deaf, keep });
+        }
+        self.settle(request, &answer);
+        None
+    }
+
+    /// Asks the store; `None` if it does not answer, and the message is dropped.
+    async fn ask(&self, message: Undelivered) -> Option<(HoldRequest, HoldAnswer)> {
         let Undelivered { user, mid, text, tried, deaf, keep } = message;
         let fits = text.len() <= self.shared.config.max_stored_message;
         let keep = if fits && self.shared.config.hold { keep } else { Keep::No };
         let from = self.shared.epoch.get();
         let request = HoldRequest { user, from, mid, payload: text, tried, deaf, keep };
         match self.shared.store.hold(&request).await {
-            Ok(answer) if self.is_stranger(keep, &answer) => {
-                let HoldRequest { payload: text, tried, deaf, .. } = request;
-                return Some(Undelivered { user, mid, text, tried, deaf, keep });
-            }
-            Ok(answer) => self.settle(request, &answer),
+            Ok(answer) => return Some((request, answer)),
             Err(error) => {
                 self.count(&self.shared.counters.dropped, 1);
                 if let Some(relay) = &self.shared.relay {

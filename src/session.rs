@@ -90,7 +90,7 @@ impl<T: Transport> Session<T> {
     ) -> Self {
         let mut wire = Wire::new(stream, read_ahead, &config.wire).await;
         let held = claimed.take_held();
-        wire.write_first(held.into_iter().map(|held| Delivery::named(held.mid, held.payload)));
+        wire.write_first(held.into_iter().map(|held| Delivery::held(held.mid, held.payload)));
         let state = Classic::new(claimed.connection().id());
         let keepalive = Keepalive::new(config.keepalive.clone());
         let flow = Flow::default();

@@ -125,9 +125,8 @@ impl Sweeper {
         }
         self.work.registrar.settle_releases().await;
         self.work.registrar.settle_verdicts().await;
-        for user in self.work.registrar.take_suspects() {
-            self.work.remove_ghosts(epoch, user).await;
-        }
+        let suspects = stream::iter(self.work.registrar.take_suspects());
+        suspects.for_each_concurrent(AT_ONCE, |user| self.work.remove_ghosts(epoch, user)).await;
         for orphan in self.sweep_next(epoch).await {
             self.reaper.reap(orphan, all(self.work.store.partitions()));
         }
@@ -289,10 +288,9 @@ impl Work {
         let mut nobodys = Vec::new();
         // Reading has taken the marker away: every connection of the user must have its copy.
         for held in held {
-            let delivery = Delivery::named(held.mid, held.payload);
+            let delivery = Delivery::held(held.mid, held.payload);
             if self.hub.deliver_to_open(connection.user(), &delivery) == 0 && has_left {
-                // By its old name the mailbox would take it for one that was read.
-                nobodys.push(Delivery::unnamed(delivery.text));
+                nobodys.push(delivery);
             }
         }
         self.registrar.hand_on(connection.user(), nobodys).await;

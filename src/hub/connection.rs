@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -45,6 +45,10 @@ pub struct Connection {
     is_claiming: AtomicBool,
     /// Set when all others were registered again while its first claim was on its way.
     is_missed: AtomicBool,
+    /// What the user's connections were given up to this place, it was not.
+    first_place: AtomicU64,
+    /// Set when it answers for nothing any more that it was given.
+    has_let_go: AtomicBool,
 }
 
 impl Connection {
@@ -58,8 +62,18 @@ impl Connection {
     ) -> Self {
         let (registration, is_claiming) = (Mutex::new(None), AtomicBool::new(true));
         let outbox = Outbox::new(outbox_bytes);
-        let is_missed = AtomicBool::new(false);
-        Self { id, number, user, about, outbox, registration, is_claiming, is_missed }
+        Self {
+            id,
+            number,
+            user,
+            about,
+            outbox,
+            registration,
+            is_claiming,
+            is_missed: AtomicBool::new(false),
+            first_place: AtomicU64::new(0),
+            has_let_go: AtomicBool::new(false),
+        }
     }
 
     /// Its public id.
@@ -122,6 +136,28 @@ impl Connection {
         }
         // The claim may have ended meanwhile, without a look at the mark.
         self.may_be_asserted()
+    }
+
+    /// It must be registered again: something may be held that is meant for it.
+    pub fn miss(&self) {
+        self.is_missed.store(true, Ordering::SeqCst);
+    }
+
+    /// It is in the hub from this place on.
+    pub(super) fn enter(&self, place: u64) {
+        self.first_place.store(place, Ordering::Relaxed);
+    }
+
+    /// From now on it answers for nothing that it was given.
+    pub(super) fn let_go(&self) {
+        self.has_let_go.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was given what stands at this place, and will write it or hand it on.
+    pub(super) fn answers_for(&self, place: u64) -> bool {
+        place > self.first_place.load(Ordering::Relaxed)
+            && self.outbox.has_taken(place)
+            && !self.has_let_go.load(Ordering::Relaxed)
     }
 
     /// Whether it was missed when all others were registered again.

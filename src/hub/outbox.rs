@@ -10,34 +10,12 @@ use std::{
     task::Waker,
 };
 
-use bytes::Bytes;
-
-use crate::{ids::MessageId, protocol::close::Close};
+use super::Delivery;
+use crate::protocol::close::Close;
 
 /// While a connection leaves, its outbox takes up to this many times its bound, so that what
 /// arrives during the last round trip to the store is not lost either.
 const LEAVING_FACTOR: usize = 2;
-
-/// One frame for one client.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Set when the message has crossed instances, where a second copy could meet the first.
-    pub mid: Option<MessageId>,
-    /// The frame's text.
-    pub text: Bytes,
-}
-
-impl Delivery {
-    /// A message that never left this instance.
-    pub fn unnamed(text: Bytes) -> Self {
-        Self { mid: None, text }
-    }
-
-    /// A message of which there may be copies.
-    pub fn named(mid: MessageId, text: Bytes) -> Self {
-        Self { mid: Some(mid), text }
-    }
-}
 
 /// Whether an outbox took a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +40,8 @@ pub struct Outbox {
 struct Inner {
     queue: VecDeque<Delivery>,
     bytes: usize,
+    /// The highest [`Delivery::place`] that was taken: it takes all of them until it takes none.
+    last_place: u64,
     leaving: bool,
     order: Option<Close>,
     session: Option<Waker>,
@@ -97,6 +77,11 @@ impl Outbox {
             inner.add(delivery);
         }
         fits
+    }
+
+    /// Whether it took what was given to the user's connections at this place.
+    pub fn has_taken(&self, place: u64) -> bool {
+        place <= self.lock().last_place
     }
 
     /// Asks the session to close the connection; the first order counts.
@@ -154,6 +139,7 @@ impl Outbox {
 impl Inner {
     fn add(&mut self, delivery: Delivery) {
         self.bytes += delivery.text.len();
+        self.last_place = self.last_place.max(delivery.place());
         self.queue.push_back(delivery);
     }
 
@@ -171,6 +157,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn text(text: &'static str) -> Delivery {

@@ -79,7 +79,8 @@ impl Relay {
     }
 
     fn deliver(&self, epoch: Epoch, mut letter: Letter) {
-        let delivery = Delivery::named(letter.mid, letter.payload.clone());
+        let others = letter.epochs.iter().copied().filter(|other| *other != epoch);
+        let delivery = Delivery::named(letter.mid, letter.payload.clone()).also_to(others);
         let local = self.shared.hub.deliver(letter.user, &delivery);
         let (user, mid, taken) = (letter.user, letter.mid, local.delivered);
         trace!(target: TRACE, "deliver epoch={epoch} user={user} mid={mid} taken={taken}");

@@ -7,10 +7,12 @@
 //! registered when it is back: an outage of Redis closes nobody.
 
 mod dismissal;
+mod lost;
 mod recent;
+mod release;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,34 +21,27 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tracing::debug;
 
 pub use self::dismissal::Dismissal;
-use self::{dismissal::Verdicts, recent::Recent};
+use self::{dismissal::Verdicts, lost::Lost, recent::Recent, release::AT_ONCE};
 use super::Mirror;
 use crate::{
     hub::{Connection, Delivery, Registration},
-    ids::{CurrentEpoch, Epoch, MessageId, UserHash},
+    ids::{CurrentEpoch, Epoch, UserHash},
     lifecycle::Tasks,
     protocol::close::Close,
     router::Router,
-    store::{Claim, Claimed as Answer, Held, Limit, Release, SharedStore, Tag, View},
+    store::{Claim, Claimed as Answer, Held, Limit, SharedStore, Tag, View},
 };
 
-/// Releases that Redis did not answer, kept to be said again. What does not fit is found by the
-/// sweep.
-const LOST_RELEASES: usize = 10_000;
-
-/// Releases said again per round of the sweeper.
-const SETTLED_AT_ONCE: usize = 256;
+/// Suspected users looked at per round of the sweeper.
+const SUSPECTS_AT_ONCE: usize = 4096;
 
 /// Users whose entries are to be looked at after a claim nobody has heard the answer of. What does
 /// not fit waits for the sweep.
 const SUSPECTS: usize = 10_000;
-
-/// How often what arrived during a release is handed on before the connection is let go.
-const LEAVING_ROUNDS: usize = 8;
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
@@ -99,8 +94,9 @@ struct Shared {
     unsettled: AtomicBool,
     /// Wakes whoever registers those.
     call: Notify,
-    /// A std lock: held to push or take.
-    lost: Mutex<VecDeque<(Epoch, Release)>>,
+    /// A place for each release on its way.
+    releasing: Semaphore,
+    lost: Lost,
     /// A std lock: held to push or take.
     suspects: Mutex<Vec<UserHash>>,
     recent: Recent,
@@ -137,7 +133,8 @@ impl Registrar {
             tasks,
             unsettled: AtomicBool::new(false),
             call: Notify::new(),
-            lost: Mutex::default(),
+            releasing: Semaphore::new(AT_ONCE),
+            lost: Lost::default(),
             suspects: Mutex::default(),
             recent: Recent::default(),
             verdicts: Verdicts::default(),
@@ -203,20 +200,6 @@ impl Registrar {
         }
     }
 
-    /// Takes back what was registered for a connection that was leaving meanwhile; whether it was.
-    pub async fn undo_if_leaving(&self, connection: &Connection) -> bool {
-        let is_leaving = connection.outbox().is_leaving();
-        if is_leaving {
-            self.disconnect(connection, Vec::new()).await;
-        }
-        is_leaving
-    }
-
-    /// Hands on what was meant for a connection that has left, oldest first.
-    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) {
-        self.shared.router.hand_on(user, unwritten).await;
-    }
-
     /// Whether connections may be unknown to the fleet; asking clears it.
     pub fn take_unsettled(&self) -> bool {
         self.shared.unsettled.swap(false, Ordering::AcqRel)
@@ -242,26 +225,8 @@ impl Registrar {
     /// Users of whom the store may list connections that nobody here is; at most a round's worth.
     pub fn take_suspects(&self) -> Vec<UserHash> {
         let mut suspects = self.suspects();
-        let rest = suspects.len().saturating_sub(SETTLED_AT_ONCE);
+        let rest = suspects.len().saturating_sub(SUSPECTS_AT_ONCE);
         suspects.split_off(rest)
-    }
-
-    /// Another Redis, or the same after a restart, may have missed the last releases: they are
-    /// said again.
-    pub fn doubt_releases(&self) {
-        for (epoch, release) in self.shared.recent.take() {
-            self.keep_lost(epoch, release);
-        }
-    }
-
-    /// Says again what Redis did not answer; stops at the first that it does not answer again.
-    pub async fn settle_releases(&self) {
-        for _ in 0..SETTLED_AT_ONCE {
-            let Some((epoch, release)) = self.lost().pop_front() else { return };
-            if self.shared.store.disconnect(epoch, &release).await.is_err() {
-                return self.lost().push_front((epoch, release));
-            }
-        }
     }
 
     async fn register(&self, connection: &Connection) -> Result<Vec<Held>, NotClaimed> {
@@ -342,58 +307,6 @@ impl Registrar {
         }
     }
 
-    async fn release(&self, connection: &Arc<Connection>, written_back: Vec<Delivery>) {
-        let mut unwritten = written_back;
-        unwritten.extend(connection.outbox().close());
-        self.shared.router.hub().forget_seen(connection.user(), &unwritten);
-        self.disconnect(connection, unwritten).await;
-        if let Some(mirror) = &self.shared.mirror {
-            mirror.left(connection);
-        }
-        for _ in 0..LEAVING_ROUNDS {
-            let late = self.shared.router.hub().remove_if_drained(connection);
-            if late.is_empty() {
-                return;
-            }
-            self.shared.router.hand_on(connection.user(), late).await;
-        }
-        self.shared.router.hub().remove(connection);
-    }
-
-    async fn disconnect(&self, connection: &Connection, unwritten: Vec<Delivery>) {
-        let fits =
-            |delivery: &Delivery| delivery.text.len() <= self.shared.config.max_stored_message;
-        let named = unwritten
-            .into_iter()
-            .filter(fits)
-            .map(|delivery| (delivery.mid.unwrap_or_else(MessageId::random), delivery.text));
-        let Some(registration) = connection.registration() else {
-            // The claim was not answered, and may have been done.
-            self.suspect(connection.user());
-            return;
-        };
-        let tag = Tag::new(registration.epoch, connection.number(), registration.since);
-        let release = Release {
-            user: connection.user(),
-            device: connection.device(),
-            tag,
-            unwritten: named.collect(),
-        };
-        match self.shared.store.disconnect(registration.epoch, &release).await {
-            Ok(released) => {
-                if released.left == 0 {
-                    let full = (release.unwritten.len() as u64).saturating_sub(released.kept);
-                    self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);
-                }
-                self.shared.recent.note(registration.epoch, release);
-            }
-            Err(error) => {
-                debug!("a release is not answered yet: {error}");
-                self.keep_lost(registration.epoch, release);
-            }
-        }
-    }
-
     fn suspect(&self, user: UserHash) {
         let mut suspects = self.suspects();
         if suspects.len() < SUSPECTS {
@@ -403,19 +316,8 @@ impl Registrar {
         self.set_unsettled();
     }
 
-    fn keep_lost(&self, epoch: Epoch, release: Release) {
-        let mut lost = self.lost();
-        if lost.len() < LOST_RELEASES {
-            lost.push_back((epoch, release));
-        }
-    }
-
     fn suspects(&self) -> MutexGuard<'_, Vec<UserHash>> {
         self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lost(&self) -> MutexGuard<'_, VecDeque<(Epoch, Release)>> {
-        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -445,7 +347,7 @@ impl Drop for Claimed {
         }
         let (registrar, connection) = (self.registrar.clone(), self.connection.clone());
         let held =
-            self.take_held().into_iter().map(|one| Delivery::named(one.mid, one.payload)).collect();
+            self.take_held().into_iter().map(|one| Delivery::held(one.mid, one.payload)).collect();
         self.registrar.shared.tasks.spawn("release", async move {
             registrar.release(&connection, held).await;
         });

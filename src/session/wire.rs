@@ -2,8 +2,8 @@
 //!
 //! Both directions are one poll, so that a session waits for everything at once and a client
 //! that does not read cannot keep its own session from noticing anything else. What is waiting
-//! is fed into the write buffer first and flushed once: one syscall for a burst, not one per
-//! message.
+//! is fed into the write buffer first and flushed once it is full: one syscall for a burst, not one
+//! per message, and of few messages nobody knows whether they have left.
 
 use std::{
     collections::VecDeque,
@@ -84,6 +84,9 @@ pub struct Wire<T> {
     waiting: VecDeque<Delivery>,
     /// So many of `waiting` are in the write buffer: nobody knows yet whether they left.
     fed: usize,
+    /// Their bytes: beyond a write buffer no more are fed before these have left, so that few are
+    /// handed on that have left after all.
+    fed_bytes: usize,
     /// For this client alone, and for this connection: it is never handed on.
     reply: Option<String>,
     needs_flush: bool,
@@ -105,7 +108,14 @@ impl<T: Transport> Wire<T> {
             let part = read_ahead.to_vec();
             WebSocketStream::from_partially_read(stream, part, Role::Server, Some(settings)).await
         };
-        Self { socket, waiting: VecDeque::new(), fed: 0, reply: None, needs_flush: false }
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+            fed: 0,
+            fed_bytes: 0,
+            reply: None,
+            needs_flush: false,
+        }
     }
 
     /// Puts messages in front of all others.
@@ -137,7 +147,7 @@ impl<T: Transport> Wire<T> {
         let frame = CloseFrame { code: close.code().into(), reason: close.reason().into() };
         if let Ok(Ok(())) = timeout(CLOSE_WAIT, self.socket.close(Some(frame))).await {
             // The frame went out, and so did all that was fed before it.
-            self.forget_fed();
+            let _ = self.forget_fed();
             let _ = timeout(CLOSE_WAIT, self.drain()).await;
         }
     }
@@ -149,7 +159,7 @@ impl<T: Transport> Wire<T> {
 
     /// What nobody can say has reached the client, oldest first.
     pub fn unwritten(&mut self) -> Vec<Delivery> {
-        self.fed = 0;
+        (self.fed, self.fed_bytes) = (0, 0);
         std::mem::take(&mut self.waiting).into()
     }
 
@@ -175,10 +185,34 @@ impl<T: Transport> Wire<T> {
         if reading && self.reply.is_none() { self.poll_read(context) } else { Poll::Pending }
     }
 
-    /// Feeds all that waits, then flushes; whether anything was written.
+    /// Feeds what waits and flushes, a write buffer at a time; whether anything was written.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        let mut wrote = false;
+        loop {
+            match self.poll_write_some(context)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(wrote)),
+                Poll::Ready(_) => wrote = true,
+                Poll::Pending if wrote => return Poll::Ready(Ok(true)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Up to a write buffer, to the last byte: how many messages.
+    fn poll_write_some(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        ready!(self.poll_feed(context))?;
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(self.forget_fed()))
+    }
+
+    fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut socket = Pin::new(&mut self.socket);
-        while let Some(delivery) = self.waiting.get(self.fed) {
+        while self.fed_bytes < WRITE_BUFFER
+            && let Some(delivery) = self.waiting.get(self.fed)
+        {
             ready!(socket.as_mut().poll_ready(context))?;
             // Whatever the fleet delivers was printed by it; garbage in Redis is no frame.
             let Ok(text) = Utf8Bytes::try_from(delivery.text.clone()) else {
@@ -186,30 +220,30 @@ impl<T: Transport> Wire<T> {
                 continue;
             };
             self.fed += 1;
+            self.fed_bytes += text.len();
             self.needs_flush = true;
             socket.as_mut().start_send(Message::Text(text))?;
         }
-        if self.reply.is_some() {
+        if self.waiting.len() == self.fed && self.reply.is_some() {
             ready!(socket.as_mut().poll_ready(context))?;
             if let Some(reply) = self.reply.take() {
                 self.needs_flush = true;
                 socket.as_mut().start_send(Message::text(reply))?;
             }
         }
-        if !self.needs_flush {
-            return Poll::Ready(Ok(false));
-        }
-        ready!(socket.poll_flush(context))?;
-        self.needs_flush = false;
-        let wrote = self.fed > 0;
-        self.forget_fed();
-        Poll::Ready(Ok(wrote))
+        Poll::Ready(Ok(()))
     }
 
-    /// What was fed has left. Capacity is given back: an idle connection keeps nothing of a burst.
-    fn forget_fed(&mut self) {
-        self.waiting.drain(..std::mem::take(&mut self.fed));
-        self.waiting.shrink_to(0);
+    /// What was fed has left: how many. Capacity is given back: an idle connection keeps nothing of
+    /// a burst.
+    fn forget_fed(&mut self) -> usize {
+        self.fed_bytes = 0;
+        let count = std::mem::take(&mut self.fed);
+        self.waiting.drain(..count);
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        count
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
@@ -249,6 +283,7 @@ fn broken(error: &Error) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -285,6 +320,27 @@ mod tests {
         let mut unwritten = wire.unwritten();
         unwritten.extend(outbox.close());
         assert!(unwritten.len() >= 10, "and what it did not get is handed on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_few_messages_nobody_knows_whether_they_have_left() {
+        let ((mut wire, client), outbox) = (wire().await, Outbox::new(100_000));
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        for number in 0..20 {
+            outbox.push(Delivery::unnamed(format!("{number:04000}").into()));
+        }
+        let mut read = 0;
+        while read < 9 {
+            let _ = poll(&mut wire, &outbox).await;
+            while let Ok(Some(Ok(_))) = timeout(Duration::from_millis(1), client.next()).await {
+                read += 1;
+                let _ = poll(&mut wire, &outbox).await;
+            }
+        }
+        let unwritten = wire.unwritten();
+        let first: usize = std::str::from_utf8(&unwritten[0].text).unwrap().parse().unwrap();
+        assert!(first <= read && read <= first + 3, "{read} were read, and {first} goes again");
+        assert_eq!(unwritten.len(), 20 - first);
     }
 
     #[tokio::test(start_paused = true)]

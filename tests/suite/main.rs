@@ -20,6 +20,7 @@ mod conversation;
 mod demo;
 mod dismissal;
 mod failure;
+mod follow;
 mod frames;
 mod fuzz;
 mod handover;

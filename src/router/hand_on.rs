@@ -1,0 +1,51 @@
+//! What a connection has not written follows its user.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use super::{Router, Undelivered};
+use crate::{
+    hub::{Connection, Delivery},
+    ids::UserHash,
+    store::{Fate, Keep},
+};
+
+/// Messages of one connection on their way through the store at the same time, in their order: one
+/// that leaves with a thousand must not take a thousand round trips, nor fill the line for others.
+const AT_ONCE: usize = 32;
+
+impl Router {
+    /// Delivers what a closing connection was given and did not write, oldest first: to
+    /// connections here and owners elsewhere that were not given it, or into the mailbox. True if
+    /// something went there although somebody here has the user, who must be told to look.
+    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) -> bool {
+        // In the order in which they are asked for they go out, on one connection, to one user.
+        let handing = unwritten.into_iter().map(|delivery| self.hand_on_one(user, delivery));
+        let was_kept = stream::iter(handing).buffered(AT_ONCE);
+        let kept = was_kept.fold(false, async |any, kept| any | kept).await;
+        if !kept {
+            return false;
+        }
+        let mut open = self.shared.hub.of_user(user);
+        open.retain(|connection: &Arc<Connection>| !connection.outbox().is_leaving());
+        open.iter().for_each(|connection| connection.miss());
+        !open.is_empty()
+    }
+
+    /// Whether it was kept.
+    async fn hand_on_one(&self, user: UserHash, delivery: Delivery) -> bool {
+        let is_here = self.shared.hub.hand_on(user, &delivery) > 0;
+        let (me, name) = (self.shared.epoch.get(), delivery.name_to_keep());
+        let mut tried = delivery.also().to_vec();
+        let mut deaf = self.silent_among(&tried);
+        // Who else has it answers for it. What is said to one's own inbox would come back.
+        let keep = if is_here || !tried.is_empty() { Keep::No } else { self.keep_of_known() };
+        if is_here { &mut tried } else { &mut deaf }.push(me);
+        let message = Undelivered { user, mid: name, text: delivery.text, tried, deaf, keep };
+        let Some((request, answer)) = self.ask(message).await else { return false };
+        let was_kept = matches!(answer.fate, Fate::Kept(_));
+        self.settle(request, &answer);
+        was_kept
+    }
+}

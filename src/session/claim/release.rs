@@ -1,0 +1,162 @@
+//! How a connection lets go: its entry is removed, and what it has not written follows the user.
+//!
+//! The script that removes the entry keeps the messages if nobody else has the user: one step, so
+//! that a next connect finds either the entry or the messages. If the user is connected elsewhere,
+//! the messages are handed on to there, those aside that were sent there anyway.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use futures_util::{StreamExt, stream};
+use tokio::time::{Duration, Instant, sleep_until};
+use tracing::debug;
+
+use super::{Registrar, lost::Leaving};
+use crate::{
+    hub::{Connection, Delivery},
+    ids::UserHash,
+    store::Tag,
+};
+
+/// Releases on their way to Redis at the same time. More would wait in line for longer than a
+/// command may take when tens of thousands leave together, and be thought lost, all of them; at
+/// 100 ms for each answer these are still 10,000 a second.
+pub(super) const AT_ONCE: usize = 1024;
+
+/// Lost releases are said again at 10,000 a second, a tenth of one core of Redis: what 32,000
+/// connections left is gone in 4 s.
+const STEP: usize = 1000;
+const STEP_TIME: Duration = Duration::from_millis(100);
+
+/// Lost releases on their way at the same time.
+const SETTLED_AT_ONCE: usize = 128;
+
+/// How often what arrived during a release is handed on before the connection is let go.
+const LEAVING_ROUNDS: usize = 8;
+
+impl Registrar {
+    /// Takes back what was registered for a connection that was leaving meanwhile; whether it was.
+    pub async fn undo_if_leaving(&self, connection: &Connection) -> bool {
+        let is_leaving = connection.outbox().is_leaving();
+        if is_leaving {
+            self.disconnect(connection, Vec::new()).await;
+        }
+        is_leaving
+    }
+
+    /// Hands on what was meant for a connection that has left, oldest first.
+    pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) {
+        if self.shared.router.hand_on(user, unwritten).await {
+            self.set_unsettled();
+        }
+    }
+
+    /// Another Redis, or the same after a restart, may have missed the last releases: they are
+    /// said again.
+    pub fn doubt_releases(&self) {
+        for leaving in self.shared.recent.take() {
+            self.keep_lost(leaving);
+        }
+    }
+
+    /// Says again what Redis did not answer, until it does not answer again.
+    pub async fn settle_releases(&self) {
+        let mut slot = Instant::now();
+        loop {
+            let step = self.shared.lost.take(STEP);
+            if step.is_empty() {
+                return;
+            }
+            sleep_until(slot).await;
+            slot += STEP_TIME;
+            let settling = step.into_iter().map(|leaving| self.settle_release(leaving));
+            let settling = stream::iter(settling).buffer_unordered(SETTLED_AT_ONCE);
+            if !settling.all(async |is_settled| is_settled).await {
+                return;
+            }
+        }
+    }
+
+    async fn settle_release(&self, leaving: Leaving) -> bool {
+        let user = leaving.user;
+        match self.say_release(leaving).await {
+            Ok(unkept) => self.hand_on(user, unkept).await,
+            Err(leaving) => {
+                self.keep_lost(leaving);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets go of a connection that has not written `written_back` and what is in its outbox.
+    pub(super) async fn release(&self, connection: &Arc<Connection>, written_back: Vec<Delivery>) {
+        let (hub, user) = (self.shared.router.hub(), connection.user());
+        let mut unwritten = written_back;
+        unwritten.extend(connection.outbox().close());
+        let unwritten = hub.let_go(connection, unwritten);
+        let unkept = self.disconnect(connection, unwritten).await;
+        if let Some(mirror) = &self.shared.mirror {
+            mirror.left(connection);
+        }
+        self.hand_on(user, unkept).await;
+        for _ in 0..LEAVING_ROUNDS {
+            let late = hub.remove_if_drained(connection);
+            if late.is_empty() {
+                return;
+            }
+            self.hand_on(user, late).await;
+        }
+        hub.remove(connection);
+    }
+
+    /// Answers what was not kept, and must be handed on.
+    async fn disconnect(&self, connection: &Connection, unwritten: Vec<Delivery>) -> Vec<Delivery> {
+        let Some(registration) = connection.registration() else {
+            // The claim was not answered, and may have been done.
+            self.suspect(connection.user());
+            return unwritten;
+        };
+        let leaving = Leaving {
+            epoch: registration.epoch,
+            user: connection.user(),
+            device: connection.device(),
+            tag: Tag::new(registration.epoch, connection.number(), registration.since),
+            unwritten: unwritten.into_iter().map(|one| (one.name_to_keep(), one)).collect(),
+        };
+        let Ok(_place) = self.shared.releasing.acquire().await else { return Vec::new() };
+        self.say_release(leaving).await.unwrap_or_else(|leaving| {
+            self.keep_lost(leaving);
+            Vec::new()
+        })
+    }
+
+    /// Answers what was not kept because the user has other connections, or all of it if there was
+    /// no answer.
+    async fn say_release(&self, leaving: Leaving) -> Result<Vec<Delivery>, Leaving> {
+        let release = leaving.release(self.shared.config.max_stored_message);
+        let asked = release.unwritten.len() as u64;
+        match self.shared.store.disconnect(leaving.epoch, &release).await {
+            Ok(released) if released.left == 0 => {
+                let full = asked.saturating_sub(released.kept);
+                self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);
+                self.shared.recent.note(leaving);
+                Ok(Vec::new())
+            }
+            Ok(_) => {
+                let unwritten = leaving.unwritten.iter();
+                let unkept = unwritten.map(|(mid, one)| one.clone().renamed(*mid)).collect();
+                self.shared.recent.note(leaving);
+                Ok(unkept)
+            }
+            Err(error) => {
+                debug!("a release is not answered yet: {error}");
+                Err(leaving)
+            }
+        }
+    }
+
+    fn keep_lost(&self, leaving: Leaving) {
+        let dropped = self.shared.lost.push(leaving);
+        self.shared.router.counters().dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+}
