@@ -51,7 +51,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often `systemctl status` is told how things are.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 
-/// What the main task must show for the watchdog to be fed.
+/// What the main task and the listeners must show for the watchdog to be fed.
 const HEART_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why the daemon did not start, or not go on.
@@ -153,7 +153,7 @@ pub async fn run(
     let (parts, mut fatal) =
         Parts::build(&settings, &identity, addresses.api, directory, &hearts, &background, &stop)?;
     let page = overrides.page.map(|page| Arc::new(page(&parts.token_key)));
-    listeners.serve(&settings, &parts, page, &stop);
+    listeners.serve(&settings, &parts, page, &hearts, &stop);
     desk::open(&settings, &parts, &identity, levels.clone(), &stop).await;
     report_own_instance(&identity, &parts.tasks);
     announce(&settings, &parts, &identity, addresses);
@@ -173,7 +173,7 @@ pub async fn run(
                 break Err(reason.into());
             }
             Ok(()) = reloads.changed() => reloader.reload(&parts).await,
-            () = sleep(HEART_LIMIT / 4) => heart.beat(),
+            () = heart.rest() => {}
         }
     };
     stop.begin();
@@ -203,7 +203,14 @@ impl Listeners {
         Addresses { app: self.app.address(), api: self.api.address(), admin: self.admin.address() }
     }
 
-    fn serve(self, settings: &Settings, parts: &Parts, page: Option<Arc<Page>>, stop: &Stop) {
+    fn serve(
+        self,
+        settings: &Settings,
+        parts: &Parts,
+        page: Option<Arc<Page>>,
+        hearts: &Hearts,
+        stop: &Stop,
+    ) {
         let (sockets, operators) = (parts.sockets.clone(), Places::new(OPERATORS_SOCKETS));
         let faces = [
             (self.app, Face::App, sockets.clone(), page),
@@ -223,8 +230,9 @@ impl Listeners {
             };
             let (tasks, reporter) = (parts.tasks.clone(), parts.reporter.clone());
             let stop = stop.clone();
+            let heart = hearts.register(listener.key(), HEART_LIMIT);
             parts.tasks.spawn("listener", async move {
-                listener.run(tasks, permits, reporter, stop.soft().clone(), serve).await;
+                listener.run(tasks, permits, reporter, stop.soft().clone(), heart, serve).await;
                 if !stop.hands_over() {
                     listener.withdraw();
                 }

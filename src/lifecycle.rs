@@ -9,6 +9,7 @@ mod heart;
 pub mod notify;
 mod signals;
 mod tasks;
+mod workers;
 
 use std::sync::{
     Arc,

@@ -20,7 +20,7 @@ use tracing::info;
 
 use self::handover::Inherited;
 use crate::{
-    lifecycle::Tasks,
+    lifecycle::{Heart, Tasks},
     limit::{Place, Places, Reached, Reporter, Subject},
 };
 
@@ -69,18 +69,25 @@ impl Listener {
         Ok(Self { key, socket, address })
     }
 
+    /// Its key, such as `listen.app`.
+    pub fn key(&self) -> &'static str {
+        self.key
+    }
+
     /// Where it listens; the port is the kernel's if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts until `stop`, one tracked task per connection, at most as many as `sockets`.
+    /// Accepts until `stop`, one tracked task per connection, at most as many as `sockets`; `heart`
+    /// is beaten meanwhile.
     pub async fn run<F, W>(
         &self,
         tasks: Tasks,
         sockets: Places,
         reporter: Reporter,
         stop: CancellationToken,
+        heart: Heart,
         serve: F,
     ) where
         F: Fn(TcpStream, SocketAddr, Permit) -> W,
@@ -90,8 +97,10 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
+                () = heart.rest() => continue,
                 accepted = self.accept(&sockets, &exhausted) => accepted,
             };
+            heart.beat();
             let (permit, stream, peer) = accepted;
             tasks.spawn(self.key, serve(stream, peer, Arc::new(permit)));
         }

@@ -284,9 +284,9 @@ impl<'a> Ground<'a> {
         self.tasks.spawn("isolation", isolation.run(self.background.clone()));
         let limit = self.settings.fleet.heartbeat * FLEET_HEART_BEATS
             + self.settings.redis.command_timeout * 4;
-        let heart = hearts.register("fleet", limit);
+        let heart = |name| hearts.register(name, limit);
         let config = self.membership_config(me.identity, me.api);
-        let membership = Membership::new(config, parts, heart);
+        let membership = Membership::new(config, parts, heart("fleet"));
         let member = membership.run(self.background.clone());
         let vital = Vital { tasks: self.tasks.clone(), fatal: fatal.clone() };
         vital.spawn("membership", async move {
@@ -299,9 +299,11 @@ impl<'a> Ground<'a> {
         let (hot, stop) = (redis.clone(), left.clone());
         vital.spawn("redis", async move { hot.run(stop).await });
         let (reader, stop) = (relay.clone(), left.clone());
-        vital.spawn("relay reader", async move { reader.read(stop).await });
+        let pulse = heart("relay reader");
+        vital.spawn("relay reader", async move { reader.read(pulse, stop).await });
         let (writer, stop) = (relay.clone(), left.clone());
-        vital.spawn("relay writer", async move { writer.write(stop).await });
+        let pulse = heart("relay writer");
+        vital.spawn("relay writer", async move { writer.write(pulse, stop).await });
         let (stop, replaced) = (left.clone(), redis.replaced());
         let losses = relay.clone();
         vital.spawn("losses", async move { losses.losses().report(replaced, stop).await });

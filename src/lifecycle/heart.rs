@@ -2,7 +2,8 @@
 //!
 //! A task that merely pings in a loop goes on pinging on its own worker thread while the rest of
 //! the daemon hangs. So each part that does rounds of work holds a [`Heart`] and beats it once a
-//! round; one silent heart, and the ping stays away until systemd acts.
+//! round, or while it waits for work; each thread of the runtime has one too. One silent heart, and
+//! the ping stays away until systemd acts.
 
 use std::{
     fmt,
@@ -13,14 +14,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{error, info};
 
-use super::{Stop, notify};
+use super::{Stop, notify, workers::Workers};
 use crate::telemetry::events;
 
 /// Pings per watchdog interval: two may be late before systemd gives up.
 const PINGS_PER_INTERVAL: u32 = 3;
+
+/// Looks at a thread of the runtime, one for each ping, that may find it unmoved: the first look
+/// after the whole machine has stood still does.
+const LOOKS: u32 = 2;
+
+/// Beats of a heart at rest within its limit.
+const BEATS_AT_REST: u32 = 4;
 
 /// All hearts of the process; clones share them.
 #[derive(Clone, Debug)]
@@ -81,6 +89,13 @@ impl Heart {
     pub fn beat(&self) {
         self.pulse.last.store(self.hearts.now(), Ordering::Relaxed);
     }
+
+    /// Beats after a while: an arm of the `select!` in which a part waits for work, so that it is
+    /// seen to wait. Cancel-safe.
+    pub async fn rest(&self) {
+        sleep(self.pulse.limit / BEATS_AT_REST).await;
+        self.beat();
+    }
 }
 
 impl Drop for Heart {
@@ -132,17 +147,20 @@ impl Pulse {
 /// It goes on while draining, because the watchdog does too.
 pub async fn watchdog(hearts: Hearts, stop: Stop) {
     let Some(limit) = notify::watchdog_interval() else { return };
-    let rounds = feed(&hearts, limit / PINGS_PER_INTERVAL, notify::watchdog);
+    let period = limit / PINGS_PER_INTERVAL;
+    let mut workers = Workers::watch(&hearts, period * LOOKS);
+    let rounds = feed(&hearts, period, || workers.look(), notify::watchdog);
     stop.hard().run_until_cancelled(rounds).await;
 }
 
-/// Calls `ping` every `period` while no heart is silent; tells once when that changes.
-async fn feed(hearts: &Hearts, period: Duration, ping: impl Fn()) {
+/// Calls `look`, and `ping` while no heart is silent, every `period`; tells once when that changes.
+async fn feed(hearts: &Hearts, period: Duration, mut look: impl FnMut(), ping: impl Fn()) {
     let mut ticks = interval(period.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stalled = false;
     loop {
         ticks.tick().await;
+        look();
         let silence = hearts.silent();
         match silence {
             Some(silence) if !stalled => report(silence),
@@ -169,7 +187,7 @@ fn report(silence: Silence) {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use tokio::time::{advance, sleep, timeout};
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -186,7 +204,7 @@ mod tests {
                 sleep(SECOND).await;
             }
         };
-        let fed = feed(&hearts, SECOND, || _ = pings.fetch_add(1, Ordering::Relaxed));
+        let fed = feed(&hearts, SECOND, || {}, || _ = pings.fetch_add(1, Ordering::Relaxed));
         let _ = timeout(20 * SECOND, async { tokio::join!(beating, fed) }).await;
         // Seconds 0 to 5: `membership` is given five of silence.
         assert_eq!(pings.load(Ordering::Relaxed), 6);
@@ -200,7 +218,7 @@ mod tests {
         advance(2 * SECOND).await;
         assert!(hearts.silent().is_some());
         part.beat();
-        let fed = feed(&hearts, SECOND, || _ = pings.fetch_add(1, Ordering::Relaxed));
+        let fed = feed(&hearts, SECOND, || {}, || _ = pings.fetch_add(1, Ordering::Relaxed));
         let _ = timeout(SECOND / 2, fed).await;
         assert_eq!(pings.load(Ordering::Relaxed), 1);
     }

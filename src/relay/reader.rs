@@ -16,14 +16,15 @@ use super::{
 use crate::{
     hub::Delivery,
     ids::{Epoch, UserHash},
+    lifecycle::Heart,
     protocol::close::Close,
     redis::InboxEvent,
     telemetry::events::TRACE,
 };
 
 impl Relay {
-    /// Listens until `stop`.
-    pub async fn read(&self, stop: CancellationToken) {
+    /// Listens until `stop`; `heart` is beaten meanwhile.
+    pub async fn read(&self, heart: Heart, stop: CancellationToken) {
         let mut epochs = self.shared.epoch.watch();
         loop {
             let epoch = *epochs.borrow_and_update();
@@ -31,6 +32,7 @@ impl Relay {
                 () = stop.cancelled() => return,
                 _ = epochs.changed() => {}
                 () = self.listen(epoch) => {}
+                () = rest(&heart) => {}
             }
         }
     }
@@ -135,6 +137,13 @@ impl Relay {
                 connection.outbox().order(Close::Displaced);
             }
         }
+    }
+}
+
+/// Beats for ever: the inbox must not be begun anew for it.
+async fn rest(heart: &Heart) {
+    loop {
+        heart.rest().await;
     }
 }
 

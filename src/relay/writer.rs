@@ -14,24 +14,29 @@ use super::{
     envelope::{Envelope, Envelopes},
     lane::Payload,
 };
-use crate::redis::{Fault, Parcel};
+use crate::{
+    lifecycle::Heart,
+    redis::{Fault, Parcel},
+};
 
 /// Payloads in one round trip: at most 1 MiB, so that no round delays the next for long.
 const ROUND: usize = 64;
 
 impl Relay {
-    /// Publishes until `stop`, then once more what is left.
-    pub async fn write(&self, stop: CancellationToken) {
+    /// Publishes until `stop`, then once more what is left; `heart` beats with every round.
+    pub async fn write(&self, heart: Heart, stop: CancellationToken) {
         loop {
             tokio::select! {
-                () = self.shared.wake.notified() => self.write_all().await,
-                () = stop.cancelled() => return self.write_all().await,
+                () = self.shared.wake.notified() => self.write_all(&heart).await,
+                () = heart.rest() => {}
+                () = stop.cancelled() => return self.write_all(&heart).await,
             }
         }
     }
 
-    async fn write_all(&self) {
+    async fn write_all(&self, heart: &Heart) {
         loop {
+            heart.beat();
             let round = self.take_round();
             if round.is_empty() {
                 return;
