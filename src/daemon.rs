@@ -11,12 +11,13 @@ mod limits;
 mod parts;
 mod reload;
 mod shared;
+mod status;
 mod revocation;
 mod token_key;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -24,12 +25,12 @@ pub use self::{delivery::hold_policy, shared::open_redis};
 use self::{
     parts::{Fatal, Parts},
     reload::Reloader,
+    status::{StatusLine, draining},
 };
 use crate::{
     config::{Source, settings::Settings},
     fleet::identity::{self, Identity},
     http::{Face, Service},
-    hub::Hub,
     lifecycle::{Exit, Hearts, Signals, Stop, Tasks, notify, watchdog},
     limit::Places,
     listener::{BindError, Listener, handover::Inherited, tls::Tls},
@@ -48,8 +49,9 @@ const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// What a stop may take beyond `drain.stop_timeout`, for the last words to Redis.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// How often `systemctl status` is told how things are.
-const STATUS_PERIOD: Duration = Duration::from_secs(10);
+/// How often systemd is told of a drain that goes on, and for how much longer it may believe that.
+const DRAIN_REPORT: Duration = Duration::from_secs(1);
+const DRAIN_TRUST: Duration = Duration::from_secs(10);
 
 /// What the main task and the listeners must show for the watchdog to be fed.
 const HEART_LIMIT: Duration = Duration::from_secs(10);
@@ -156,7 +158,10 @@ pub async fn run(
     listeners.serve(&settings, &parts, page, &hearts, &stop);
     desk::open(&settings, &parts, &identity, levels.clone(), &stop).await;
     report_own_instance(&identity, &parts.tasks);
+    let status = StatusLine::new(&settings, &parts);
     announce(&settings, &parts, &identity, addresses);
+    notify::ready(&status.latest());
+    parts.tasks.spawn("status", status.clone().run(stop.soft().clone()));
     if let Some(on_ready) = overrides.on_ready {
         on_ready(addresses);
     }
@@ -172,7 +177,7 @@ pub async fn run(
                 }
                 break Err(reason.into());
             }
-            Ok(()) = reloads.changed() => reloader.reload(&parts).await,
+            Ok(()) = reloads.changed() => reloader.reload(&parts, &status).await,
             () = heart.rest() => {}
         }
     };
@@ -251,20 +256,7 @@ fn announce(settings: &Settings, parts: &Parts, identity: &Identity, addresses: 
         identity.instance_id,
         parts.upgrader.max_connections()
     );
-    notify::ready(&format!("serving app on {app} and api on {api}"));
     parts.tasks.spawn("certificate", parts.tls.clone().watch(parts.background.clone()));
-    let hub = parts.hub.clone();
-    let stop = parts.background.clone();
-    parts.tasks.spawn("status", async move {
-        while timeout(STATUS_PERIOD, stop.cancelled()).await.is_err() {
-            notify::status(&serving(&hub));
-        }
-    });
-}
-
-/// For `systemctl status`.
-fn serving(hub: &Hub) -> String {
-    format!("serving {} connections", hub.len())
 }
 
 /// Sends everyone away, then lets the background say its last words and end.
@@ -274,12 +266,18 @@ async fn drain(
     background: &CancellationToken,
 ) -> Result<(), DaemonError> {
     let (start, bound) = (Instant::now(), settings.drain.stop_timeout);
-    notify::stopping(&format!("draining {} connections", parts.hub.len()));
-    notify::extend_timeout(bound + LAST_WORDS * 2);
     let total = parts.hub.len();
+    let say = |tell: fn(&str)| tell(&draining(parts.hub.len(), total, start.elapsed(), bound));
+    say(notify::stopping);
+    let mut reported: Option<Instant> = None;
     while !parts.hub.is_empty() && start.elapsed() < bound {
         // Again each time: handshakes that were under way add connections.
         parts.hub.close_all(Close::GoingAway);
+        if reported.is_none_or(|at| at.elapsed() >= DRAIN_REPORT) {
+            reported = Some(Instant::now());
+            say(notify::status);
+            notify::extend_timeout(DRAIN_TRUST);
+        }
         sleep(DRAIN_LOOK).await;
     }
     info!(
@@ -291,6 +289,7 @@ async fn drain(
     );
     background.cancel();
     let left = bound.saturating_sub(start.elapsed()) + LAST_WORDS;
+    notify::extend_timeout(left + DRAIN_TRUST);
     tokio::select! {
         finished = parts.tasks.finish(left) => Ok(finished?),
         never = send_away_latecomers(parts) => never,

@@ -7,7 +7,7 @@
 
 use tracing::{error, info, warn};
 
-use super::{auth, parts::Parts, serving};
+use super::{auth, parts::Parts, status::StatusLine};
 use crate::{
     config::{
         Source,
@@ -43,7 +43,7 @@ impl Reloader {
     }
 
     /// Does what SIGHUP asks for; whatever goes wrong is logged and leaves things as they are.
-    pub async fn reload(&mut self, parts: &Parts) {
+    pub async fn reload(&mut self, parts: &Parts, status: &StatusLine) {
         let Some(source) = self.source.clone() else {
             info!("nothing to reload: this instance was started without a configuration");
             return;
@@ -57,7 +57,7 @@ impl Reloader {
                 "the new configuration is rejected and the old one stays:\n{mistakes}"
             ),
         }
-        notify::ready(&serving(&parts.hub));
+        notify::ready(&status.latest());
     }
 
     async fn take_over(&mut self, new: &Settings, parts: &Parts) {

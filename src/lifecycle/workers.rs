@@ -55,7 +55,7 @@ fn sight(metrics: &RuntimeMetrics, at: usize) -> Sight {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     use tokio::time::{Instant, sleep};
 
@@ -88,7 +88,7 @@ mod tests {
         assert!(!found(&hearts, &mut workers).await, "busy");
         busy.abort();
 
-        let (end, wait) = channel::<()>();
+        let (end, wait) = sync_channel::<()>(0);
         tasks.spawn("stuck", async move { _ = wait.recv() });
         assert!(found(&hearts, &mut workers).await, "stuck");
         drop(end);

@@ -42,6 +42,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod revocation;
+mod status_line;
 mod stop;
 mod replay;
 mod store;

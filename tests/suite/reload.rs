@@ -3,9 +3,8 @@
 mod limits;
 mod live;
 
-use std::{fs, os::unix::net::UnixDatagram};
+use std::fs;
 
-use tempfile::TempDir;
 use wsfleetd::{
     config::keys::{KEYS, Reload},
     telemetry::events,
@@ -15,6 +14,7 @@ use crate::support::{
     fleet::{PATIENCE, eventually},
     instance::Instance,
     raw::ask,
+    systemd::Manager,
 };
 
 /// Writes `toml` over everything else that `instance` reads, sends SIGHUP, and waits for the
@@ -140,28 +140,23 @@ async fn a_users_file_that_is_broken_keeps_its_key_from_changing() {
 
 #[tokio::test]
 async fn systemd_is_told_of_the_beginning_and_the_end() {
-    let dir = TempDir::new().expect("a temporary directory");
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let hear = || {
-        let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).expect("a message in time");
-        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
-    };
-    let notify = [("NOTIFY_SOCKET", path.to_str().expect("a plain path"))];
-    let instance = Instance::start_in(&notify, "");
-    assert!(hear().starts_with("READY=1"));
+    let manager = Manager::new();
+    let instance = Instance::start_managed(&manager, "");
+    let of_life = |text: &String| text.starts_with("READY=1") || text.starts_with("RELOADING=1");
+    let told = || manager.heard().into_iter().filter(of_life).collect::<Vec<_>>();
+    eventually("it is ready", PATIENCE, async || told().len() == 1).await;
     // A refused reload has an end too.
     let mut last = 0;
-    for change in ["", "users.cache_ttl = 7\n"] {
+    for (count, change) in [(3, ""), (5, "users.cache_ttl = 7\n")] {
         let report = if change.is_empty() { "reloaded: " } else { "is rejected" };
         hang_up(&instance, change, report).await;
-        let told = std::iter::repeat_with(hear).find(|text| !text.starts_with("STATUS=")).unwrap();
-        let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect(&told);
+        eventually("it is told", PATIENCE, async || told().len() == count).await;
+        let told = told();
+        let [.., begin, end] = told.as_slice() else { panic!("{told:?}") };
+        let time = begin.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("a beginning");
         let time: u64 = time.parse().expect("microseconds");
         assert!(time > last, "{time} is not after {last}");
         last = time;
-        assert_eq!(hear(), "READY=1\nSTATUS=serving 0 connections");
+        assert!(end.starts_with("READY=1\nSTATUS=serving 0 connections"), "{end}");
     }
 }
