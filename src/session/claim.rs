@@ -10,9 +10,9 @@ mod dismissal;
 mod lost;
 mod recent;
 mod release;
+mod room;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
-use tracing::debug;
 
 pub use self::dismissal::Dismissal;
 use self::{dismissal::Verdicts, lost::Lost, recent::Recent, release::AT_ONCE};
@@ -243,66 +242,6 @@ impl Registrar {
             Some(Answer::Displaced | Answer::Fenced) | None => {
                 self.set_unsettled();
                 Ok(Vec::new())
-            }
-        }
-    }
-
-    /// Asks once more after removing what dead instances left, if that is what fills the limit;
-    /// only then may the oldest have to make room, for it lives.
-    async fn connect(&self, claim: &Claim) -> Option<Answer> {
-        let limit = self.limit();
-        let answer = self.connect_once(claim, limit.refusing()).await?;
-        let Answer::Limit(tags) = &answer else { return Some(answer) };
-        let dead = self.dead_among(tags).await;
-        let epochs: HashSet<Epoch> = dead.iter().filter_map(Tag::epoch).collect();
-        let epochs: Vec<_> = epochs.into_iter().collect();
-        let prune = self.shared.store.prune(claim.user, &epochs, &dead);
-        let pruned = !dead.is_empty() && prune.await.is_ok();
-        if pruned || limit.displaces { self.connect_once(claim, limit).await } else { Some(answer) }
-    }
-
-    /// Those of this instance need no word from a peer.
-    fn close_displaced(&self, user: UserHash, tags: &[Tag]) {
-        let me = self.shared.epoch.get();
-        let mine = tags.iter().filter(|tag| tag.epoch() == Some(me));
-        let numbers: Vec<u64> = mine.filter_map(Tag::number).collect();
-        if numbers.is_empty() {
-            return;
-        }
-        for connection in self.shared.router.hub().of_user(user) {
-            if numbers.contains(&connection.number()) {
-                connection.outbox().order(Close::Displaced);
-            }
-        }
-    }
-
-    /// Those of `tags` whose instance is no member. One that is not in view may have joined since
-    /// the last heartbeat, so the store is asked before its connections are taken away.
-    async fn dead_among(&self, tags: &[Tag]) -> Vec<Tag> {
-        let is_unknown =
-            |tag: &Tag| tag.epoch().is_none_or(|epoch| !self.shared.view.is_member(epoch));
-        if !tags.iter().any(is_unknown) {
-            return Vec::new();
-        }
-        let Ok(members) = self.shared.store.members().await else { return Vec::new() };
-        let me = self.shared.epoch.get();
-        let lives = |epoch: Epoch| epoch == me || members.contains(&epoch);
-        let is_dead = |tag: &&Tag| !tag.epoch().is_some_and(lives);
-        tags.iter().filter(is_dead).cloned().collect()
-    }
-
-    async fn connect_once(&self, claim: &Claim, limit: Limit) -> Option<Answer> {
-        let epoch = self.shared.epoch.get();
-        match self.shared.store.connect(epoch, claim, limit).await {
-            Ok(answer) => {
-                if answer == Answer::Fenced {
-                    self.shared.view.fence(epoch);
-                }
-                Some(answer)
-            }
-            Err(error) => {
-                debug!("a connection is not registered yet: {error}");
-                None
             }
         }
     }

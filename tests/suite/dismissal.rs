@@ -291,6 +291,22 @@ async fn a_stop_of_redis_between_word_and_mark_changes_nothing_for_who_is_let_in
 }
 
 #[tokio::test]
+async fn what_is_listed_here_and_open_nowhere_makes_room() {
+    let server = RedisServer::start();
+    let desk = Desk::beside_with(&server, Limit { most: 2, displaces: false }).await;
+    let first = desk.connect("Sid").await.expect("the first has a place");
+    let epoch = first.connection().registration().expect("it is registered").epoch;
+    // Registered behind the back of a connection that has left, and not taken back yet.
+    let (user, device) = (desk.user("Sid"), "~gone".to_owned());
+    let gone = Claim { user, number: 77, device, since: None };
+    desk.store.connect(epoch, &gone, Limit { most: 2, displaces: false }).await.expect("a place");
+    let second = desk.connect("Sid").await.expect("the second has a place");
+    assert_eq!(desk.store.locate(user).await.expect("an answer").len(), 2);
+    assert!(matches!(desk.connect("Sid").await, Err(NotClaimed::Limit { limit: 2 })));
+    assert_eq!((ordered(&first), ordered(&second)), (None, None));
+}
+
+#[tokio::test]
 async fn what_the_dead_left_makes_room_before_the_living() {
     let server = RedisServer::start();
     let limit = Limit { most: 2, displaces: true };
