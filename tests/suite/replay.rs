@@ -46,7 +46,11 @@ async fn story() -> Recording {
     })
     .await;
     fleet[1].kill();
-    eventually("the dead one's entries are gone", SETTLED, async || fleet.has_no_ghosts()).await;
+    // Before another dies: two of four would be taken for a trouble of Redis's, and waited for.
+    eventually("the dead one and its entries are gone", SETTLED, async || {
+        fleet.members() == 2 && fleet.has_no_ghosts()
+    })
+    .await;
     fleet.replace(1).await;
     let _second = fleet.connect(1, "Sid").await;
     fleet[2].signal("STOP");

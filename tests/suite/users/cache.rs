@@ -203,7 +203,8 @@ async fn what_the_directory_tells_is_forgotten_before_it_is_told() {
     });
     let sid = name("Sid");
     assert!(!cached.find(&sid).await.unwrap().unwrap().disabled);
-    // The list that made them is one change, too.
+    // The list that made them is a change, too.
+    assert_eq!(cached.changes().next().await, Change::Users(vec![sid.clone()]));
     counting.0.users.edit(&sid, &Edit::Disabled(true)).await.unwrap();
     assert_eq!(cached.changes().next().await, Change::Users(vec![sid.clone()]));
     assert!(cached.find(&sid).await.unwrap().unwrap().disabled);
