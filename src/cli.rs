@@ -2,6 +2,7 @@
 
 mod control;
 mod demo;
+mod doctor;
 mod fleet;
 #[cfg(test)]
 mod manual;
@@ -55,6 +56,14 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Say what is wrong with this instance, and what to do first
+    ///
+    /// Looks at all that the daemon would use, with the daemon's configuration: Redis and what it
+    /// must be like for a fleet, PostgreSQL and its schema, clocks, limits, waits, certificates,
+    /// EC2; and at the daemon itself, if one runs here. Changes nothing, and takes some 10 seconds
+    /// at most. What cannot be looked at is skipped and says why. Exits with 0 if nothing is wrong,
+    /// with 1 if something is, with 78 if the configuration is refused.
+    Doctor(doctor::Doctor),
     /// See who is in the fleet, and take out who must not be any more
     #[command(subcommand)]
     Fleet(fleet::Command),
@@ -77,6 +86,7 @@ pub fn main() -> ExitCode {
         }),
         Command::Demo(demo) => demo.run(),
         Command::CheckConfig { print } => with_config(&source, |loaded| check(&loaded, print)),
+        Command::Doctor(doctor) => doctor.run(&source),
         Command::Fleet(command) => with_settings(&source, |settings| {
             finish(block_on(&settings, fleet::run(command, &settings)))
         }),
@@ -233,6 +243,7 @@ mod tests {
             "wsfleetd run --config f",
             "wsfleetd demo --config f",
             "wsfleetd check-config --config f --print",
+            "wsfleetd doctor --json --strict --config f",
             "wsfleetd users migrate --config f",
             "wsfleetd users add Sid --config f",
             "wsfleetd users disable Sid --config f",

@@ -33,9 +33,28 @@ pub fn rfc3339(moment: SystemTime) -> impl Display {
     humantime::format_rfc3339_millis(moment)
 }
 
+/// How far `theirs`, read between two looks at our clock, is before ours, in seconds.
+pub fn offset(before: SystemTime, after: SystemTime, theirs: SystemTime) -> f64 {
+    let half = after.duration_since(before).unwrap_or_default() / 2;
+    let ours = before + half;
+    match theirs.duration_since(ours) {
+        Ok(ahead) => ahead.as_secs_f64(),
+        Err(behind) => -behind.duration().as_secs_f64(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_is_told_from_the_middle_of_the_question() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(offset(start, later(2), later(1)), 0.0);
+        assert_eq!(offset(start, later(2), later(11)), 10.0);
+        assert_eq!(offset(later(10), later(12), later(1)), -10.0);
+    }
 
     #[test]
     fn a_moment_is_written_in_utc_with_milliseconds() {

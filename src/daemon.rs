@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use self::{delivery::hold_policy, shared::open_redis};
+pub use self::{delivery::hold_policy, limits::SPARE_DESCRIPTORS, shared::open_redis};
 use self::{
     parts::{Fatal, Parts},
     reload::Reloader,

@@ -65,4 +65,6 @@ pub mod config;
 
 pub mod daemon;
 
+pub mod doctor;
+
 pub mod cli;

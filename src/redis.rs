@@ -10,6 +10,7 @@
 mod cluster;
 mod dialler;
 mod inbox;
+pub mod inspection;
 mod keys;
 mod link;
 mod node;

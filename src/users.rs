@@ -32,7 +32,7 @@ pub use new_user::{MAX_FIELD_BYTES, NewUser};
 pub use password::hash as hash_password;
 #[cfg(feature = "aws")]
 pub use postgres::iam;
-pub use postgres::{Migrated, PostgresDirectory, migrate};
+pub use postgres::{Migrated, PostgresDirectory, inspection, migrate};
 
 /// A registered user as the directory knows them.
 #[derive(Clone, Debug)]

@@ -25,6 +25,9 @@ _wsfleetd() {
             wsfleetd,demo)
                 cmd="wsfleetd__subcmd__demo"
                 ;;
+            wsfleetd,doctor)
+                cmd="wsfleetd__subcmd__doctor"
+                ;;
             wsfleetd,fleet)
                 cmd="wsfleetd__subcmd__fleet"
                 ;;
@@ -72,6 +75,9 @@ _wsfleetd() {
                 ;;
             wsfleetd__subcmd__help,demo)
                 cmd="wsfleetd__subcmd__help__subcmd__demo"
+                ;;
+            wsfleetd__subcmd__help,doctor)
+                cmd="wsfleetd__subcmd__help__subcmd__doctor"
                 ;;
             wsfleetd__subcmd__help,fleet)
                 cmd="wsfleetd__subcmd__help__subcmd__fleet"
@@ -194,7 +200,7 @@ _wsfleetd() {
 
     case "${cmd}" in
         wsfleetd)
-            opts="-h -V --config --help --version run demo check-config fleet users status connections kick log-level help"
+            opts="-h -V --config --help --version run demo check-config doctor fleet users status connections kick log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -262,6 +268,24 @@ _wsfleetd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsfleetd__subcmd__doctor)
+            opts="-h --json --strict --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -384,7 +408,7 @@ _wsfleetd() {
             return 0
             ;;
         wsfleetd__subcmd__help)
-            opts="run demo check-config fleet users status connections kick log-level help"
+            opts="run demo check-config doctor fleet users status connections kick log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,6 +450,20 @@ _wsfleetd() {
             return 0
             ;;
         wsfleetd__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsfleetd__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

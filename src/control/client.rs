@@ -59,6 +59,11 @@ pub async fn call<T: DeserializeOwned>(
     }
 }
 
+/// The process id of the daemon whose socket is at `path`, as the kernel tells it.
+pub async fn process_id(path: &Path) -> Option<i32> {
+    UnixStream::connect(path).await.ok()?.peer_cred().ok()?.pid()
+}
+
 fn unreachable_at(path: &Path, source: io::Error) -> CallError {
     let path = path.display().to_string();
     match source.kind() {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Descriptors for everything that is no client: Redis, PostgreSQL, listeners, files.
-const SPARE_DESCRIPTORS: usize = 512;
+pub const SPARE_DESCRIPTORS: usize = 512;
 
 /// Sockets that are not WebSockets yet, beside all that are: health checks, handshakes.
 const SPARE_SOCKETS: usize = 256;

@@ -5,6 +5,7 @@
 
 mod connect;
 mod fault;
+pub mod inspection;
 #[cfg(feature = "aws")]
 pub mod iam;
 mod listener;

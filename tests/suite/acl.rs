@@ -4,6 +4,9 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use tempfile::TempDir;
+use wsfleetd::redis::inspection::{
+    CHANNEL_COMMANDS, CLUSTER_COMMANDS, KEY_COMMANDS, OTHER_COMMANDS,
+};
 
 use crate::support::{
     fleet::{PATIENCE, eventually, get},
@@ -63,6 +66,15 @@ fn every_command_of_the_scripts_is_allowed() {
     }
     println!("checked {checked} calls");
     assert!(checked > 40);
+}
+
+#[test]
+fn the_doctor_asks_for_what_the_readme_allows() {
+    let asked = [&KEY_COMMANDS[..], &OTHER_COMMANDS, &CHANNEL_COMMANDS].concat();
+    let asked: BTreeSet<_> = asked.into_iter().map(str::to_owned).collect();
+    assert_eq!(asked, commands(&rules("")));
+    let asked: BTreeSet<_> = CLUSTER_COMMANDS.into_iter().map(str::to_owned).collect();
+    assert_eq!(asked, commands(&cluster_rules()));
 }
 
 #[tokio::test]

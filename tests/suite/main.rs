@@ -19,6 +19,7 @@ mod control;
 mod conversation;
 mod demo;
 mod dismissal;
+mod doctor;
 mod failure;
 mod follow;
 mod frames;

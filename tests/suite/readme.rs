@@ -75,6 +75,10 @@ const PROOFS: &[(&str, Proof)] = &[
     ("openssl rand -base64 48 | sudo install ", Proof::Machine),
     ("sudo wsfleetd fleet list", Proof::RunBy("tests/suite/purge.rs", r#"&["list"]"#)),
     ("sudo wsfleetd fleet purge ", Proof::RunBy("tests/suite/purge.rs", r#"&["purge", &epoch]"#)),
+    (
+        "sudo CREDENTIALS_DIRECTORY=/etc/credstore wsfleetd doctor",
+        Proof::RunBy("tests/suite/doctor.rs", r#".arg("doctor")"#),
+    ),
     ("sudo wsfleetd ", Proof::Machine),
     ("echo \"correct horse battery staple\" | sudo wsfleetd users passwd ", Proof::Machine),
     ("sudo CREDENTIALS_DIRECTORY=/etc/credstore wsfleetd ", Proof::Machine),

@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod child;
 pub mod client;
 pub mod demo;
+pub mod faketime;
 pub mod fleet;
 pub mod haproxy;
 #[cfg(feature = "aws")]

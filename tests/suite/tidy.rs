@@ -29,7 +29,7 @@ const LEVELS: &[&[&str]] = &[
 ];
 
 /// These see all, and nobody sees them.
-const ABOVE: &[&str] = &["config", "daemon", "cli", "lib", "main"];
+const ABOVE: &[&str] = &["config", "daemon", "doctor", "cli", "lib", "main"];
 
 /// A library's name in the text, and the modules that may name it.
 const LIBRARIES: &[(&str, &[&str])] = &[

@@ -19,6 +19,9 @@ const MIGRATIONS: [Migration; 2] = [
     Migration { version: 2, name: "0002_changes", sql: include_str!("../schema/0002_changes.sql") },
 ];
 
+/// The version that the last of them makes.
+pub(super) const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
 /// `wsfleetd` in ASCII: the lock's number, the same in every version of this binary.
 const LOCK: i64 = i64::from_be_bytes(*b"wsfleetd");
 
