@@ -43,6 +43,20 @@ run_broken_fleets() {
     nextest chaos --run-ignored only
 }
 
+# What the whole of tests/run --all may take, a random run at most and at least, and what one takes
+# beside its minutes: its start, the last recovery, the end.
+readonly ALL_SECONDS=3600 RANDOM_MOST=240 RANDOM_LEAST=60 RANDOM_BESIDE=50
+
+# run_random_faults RUNS_LEFT: as long as the hour allows, this run's share of it.
+run_random_faults() {
+    local share=$(((ALL_SECONDS - SECONDS) / $1 - RANDOM_BESIDE)) seconds=$RANDOM_MOST
+    if ((share < seconds)); then
+        seconds=$((share > RANDOM_LEAST ? share : RANDOM_LEAST))
+        echo "The tier has $((ALL_SECONDS - SECONDS)) s left: this run is cut from $RANDOM_MOST to $seconds s."
+    fi
+    random_faults "$seconds"
+}
+
 build_release() {
     cargo build --locked --release
 }

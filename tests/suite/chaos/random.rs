@@ -52,7 +52,7 @@ const CALM: std::ops::Range<f64> = 3.0..30.0;
 const TOGETHER: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "random: a step of its own in tests/run --soak"]
+#[ignore = "random: a step of its own in tests/run --all, longer in tests/run --soak"]
 async fn whatever_happens_the_fleet_converges() {
     let minutes: f64 = number("WSFLEETD_CHAOS_MINUTES").unwrap_or(MINUTES);
     let seed: u64 = number("WSFLEETD_SEED").unwrap_or_else(|| rand::rng().random());
