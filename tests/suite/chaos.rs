@@ -10,7 +10,7 @@
 //! | FLUSHALL | `redis::flushed_it_knows_everybody_again` |
 //! | kill −9, host loss | `instance::killed_it_costs_the_others_nothing` |
 //! | SIGSTOP 60 s, resume | `instance::after_a_minute_of_standing_still_it_is_a_new_member` |
-//! | cut off from Redis, clients fine | `instance::cut_off_alone_it_keeps_its_sockets` |
+//! | cut off from Redis, clients fine | `instance::cut_off_alone_it_keeps_its_sockets`, `instance::cut_off_alone_for_long_it_sends_its_clients_away_and_comes_back_without_them` |
 //! | clock skew ±1 h on instances | `clock::hours_apart_instances_agree` |
 //! | Redis clock step back | `clock::a_redis_whose_clock_goes_back_loses_nothing` |
 //! | slow consumer | `frames::slow` |

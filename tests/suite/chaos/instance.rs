@@ -1,7 +1,7 @@
 //! An instance dies, stands still, or is cut off; the others go on as if nothing were.
 
 use crate::support::{
-    chaos::{Check, Settings, Story},
+    chaos::{Check, QUICK_DRAIN, Settings, Story},
     proxy::Line,
 };
 
@@ -51,6 +51,21 @@ async fn cut_off_alone_it_keeps_its_sockets() {
     }
     story.recovers().await;
     story.ends(&[Check::Outlives, Check::Tombstone]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: the figures of change 18"]
+async fn cut_off_alone_for_long_it_sends_its_clients_away_and_comes_back_without_them() {
+    let settings = Settings { config: QUICK_DRAIN.to_owned(), ..Settings::of(3) };
+    let mut story = Story::with(settings, 0).await;
+    story.regulars().await;
+    story.passes(4.0).await;
+    assert!(story.cut_off(1).await, "it alone is cut off");
+    assert_eq!(story.entries_of(1), 0);
+    story.reconnect(1).await;
+    story.recovers().await;
+    assert!(story.entries_of(1) > 0, "its regulars are back");
+    story.ends(&[Check::Leaves, Check::Outlives, Check::Tombstone]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,7 +20,7 @@ mod verdict;
 
 pub use self::{
     actor::{Life, Plan},
-    faults::Fault,
+    faults::{Fault, QUICK_DRAIN},
     fleet::{Fleet, Settings},
     story::Story,
     verdict::Check,

@@ -14,7 +14,12 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::HeaderValue,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -226,12 +231,14 @@ impl Actor {
                 heard = visit.socket.next() => match heard {
                     Some(Ok(Message::Text(text))) => self.take(&visit, &text),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => return self.was_closed(&visit, &other),
+                    other => return self.was_closed(&visit, other.as_ref()),
                 },
                 () = sleep_until(next) => {
                     said += 1;
                     if !self.speak(&mut visit, said).await {
-                        return self.was_closed(&visit, &"it takes nothing more");
+                        // What it said last may still be there to be read.
+                        let last = visit.socket.next().await;
+                        return self.was_closed(&visit, last.as_ref());
                     }
                     next = tokio::time::Instant::now() + self.gap();
                 }
@@ -262,9 +269,18 @@ impl Actor {
         visit.socket.send(Message::text(text)).await.is_ok()
     }
 
-    fn was_closed(&self, visit: &Visit, how: &dyn std::fmt::Debug) {
+    fn was_closed(&self, visit: &Visit, how: Option<&Result<Message, Error>>) {
         self.ledger.close(visit.guest, Parting::Theirs);
-        if !self.timeline.is_dead(visit.instance) {
+        let (is_dead, is_sent_away) =
+            (self.timeline.is_dead(visit.instance), self.timeline.is_sending_away(visit.instance));
+        let is_away = |frame: &CloseFrame| frame.code == CloseCode::Away;
+        if let Some(Ok(Message::Close(Some(frame)))) = how
+            && is_sent_away
+            && is_away(frame)
+        {
+            return self.verdict.count(Check::Leaves, 1);
+        }
+        if !is_dead {
             let what = format!(
                 "{} of {} on instance {} was closed: {how:?}",
                 visit.id, self.plan.user, visit.instance

@@ -2,14 +2,25 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Fleet, timeline::Place};
 use crate::support::{
-    fleet::{PATIENCE, eventually},
+    fleet::{PATIENCE, eventually, get},
     proxy::Line,
     redis::RedisServer,
 };
+
+/// How long an instance may take to find out that it alone is cut off: `fleet.cut_off_after`, and a
+/// round of questions more.
+const FINDING_OUT: Duration = Duration::from_secs(22);
+
+/// From red to the last close, and the close itself.
+const DRAIN: Duration = Duration::from_secs(9);
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// With this an instance that is cut off takes no longer than a story waits.
+pub const QUICK_DRAIN: &str = "[fleet]\ncut_off_drain = \"9s\"\n";
 
 /// Everything that can be broken for a while by one word, for stories that draw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +33,9 @@ pub enum Fault {
     StandStill,
     /// Its line to Redis is in this state.
     Line(Line),
+    /// Its line swallows everything for so long that it leaves the load balancer and sends its
+    /// clients away, unless it has reason to think that others are cut off too.
+    CutOff,
     /// Redis is stopped, and comes back empty.
     RestartEmpty,
     /// Redis is stopped, and comes back with what it had written.
@@ -39,7 +53,8 @@ pub enum Fault {
 impl Fault {
     /// Whether it happens to one instance.
     pub fn is_of_one(self) -> bool {
-        matches!(self, Self::Kill | Self::Terminate | Self::StandStill | Self::Line(_))
+        use Fault::{CutOff, Kill, Line, StandStill, Terminate};
+        matches!(self, Kill | Terminate | StandStill | Line(_) | CutOff)
     }
 }
 
@@ -51,6 +66,7 @@ impl Fleet {
             Fault::Terminate => self.terminate(at),
             Fault::StandStill => self.stand_still(at),
             Fault::Line(line) => self.set_line(at, line),
+            Fault::CutOff => drop(self.cut_off(at).await),
             Fault::RestartEmpty => self.stop_redis(true),
             Fault::RestartWithData => self.stop_redis(false),
             Fault::Freeze => self.freeze_redis(),
@@ -66,6 +82,7 @@ impl Fleet {
             Fault::Kill | Fault::Terminate => self.replace(at).await,
             Fault::StandStill => self.go_on(at),
             Fault::Line(_) => self.heal(at),
+            Fault::CutOff => self.reconnect(at).await,
             Fault::RestartEmpty | Fault::RestartWithData => self.start_redis(),
             Fault::Freeze => self.thaw_redis(),
             Fault::Flush | Fault::FailOver => {}
@@ -122,6 +139,35 @@ impl Fleet {
     pub fn heal(&self, at: usize) {
         self.nodes[at].line.set(Line::Open);
         self.end_trouble_of(at);
+    }
+
+    /// Redis is out of reach of one instance, until it has sent its clients away or has had the time
+    /// to; whether it has. Its seat is taken away as soon as a load balancer would.
+    pub async fn cut_off(&self, at: usize) -> bool {
+        self.set_line(at, Line::Blackhole);
+        let began = Instant::now();
+        while !self.is_red(at).await {
+            if began.elapsed() > FINDING_OUT {
+                return false;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        self.timeline.send_away(self.nodes[at].number);
+        self.seats.set_open(at, false);
+        sleep(DRAIN + LAST_WORD).await;
+        true
+    }
+
+    /// Redis can be reached again, and clients may come.
+    pub async fn reconnect(&self, at: usize) {
+        self.heal(at);
+        eventually("it takes clients again", PATIENCE, async || !self.is_red(at).await).await;
+        self.timeline.keep(self.nodes[at].number);
+        self.seats.set_open(at, true);
+    }
+
+    async fn is_red(&self, at: usize) -> bool {
+        get(self.instance(at).app(), "/healthz").await.0 == 503
     }
 
     /// Each command takes this much longer, for everybody; zero ends it.

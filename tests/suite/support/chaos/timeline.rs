@@ -1,6 +1,7 @@
 //! What was broken when, and what may therefore not be demanded.
 
 use std::{
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -69,13 +70,16 @@ pub struct Timeline {
     suspect: Duration,
     /// Std locks, held for a look.
     troubles: Mutex<Vec<Trouble>>,
+    /// Instances that are sending their clients away.
+    leaving: Mutex<HashSet<usize>>,
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
 }
 
 impl Timeline {
     /// An empty one for a fleet in which who is silent for `suspect` may count as dead.
     pub fn new(suspect: Duration) -> Self {
-        Self { suspect, troubles: Mutex::default(), outages: Mutex::default() }
+        let (troubles, outages, leaving) = Default::default();
+        Self { suspect, troubles, leaving, outages }
     }
 
     /// The machine has stood still since `from`, and until now.
@@ -99,6 +103,21 @@ impl Timeline {
     /// A process dies now, for good.
     pub fn die(&self, instance: usize) {
         self.note(Place::Instance(instance), true);
+    }
+
+    /// An instance sends its clients away, until it is said to [`Self::keep`] them.
+    pub fn send_away(&self, instance: usize) {
+        self.leaving().insert(instance);
+    }
+
+    /// It keeps them again.
+    pub fn keep(&self, instance: usize) {
+        self.leaving().remove(&instance);
+    }
+
+    /// Whether it sends its clients away.
+    pub fn is_sending_away(&self, instance: usize) -> bool {
+        self.leaving().contains(&instance)
     }
 
     /// The troubles of a place end now, but a death.
@@ -229,6 +248,10 @@ impl Timeline {
 
     fn troubles(&self) -> MutexGuard<'_, Vec<Trouble>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashSet<usize>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outages(&self) -> MutexGuard<'_, Vec<(Instant, Option<Instant>)>> {

@@ -43,6 +43,8 @@ pub enum Check {
     Ids,
     /// No socket is closed by anything but its client or the end of its instance.
     Sockets,
+    /// An instance that alone is cut off sends its clients away, and says so.
+    Leaves,
     /// Who wants to connect is let in.
     Welcome,
 }
