@@ -12,6 +12,8 @@ mod lane;
 mod listening;
 mod losses;
 mod reader;
+mod receipts;
+mod unconfirmed;
 mod writer;
 
 use std::{
@@ -25,6 +27,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::receipts::Receipts;
 pub use self::{
     envelope::{Envelope, Letter},
     lane::{Lane, Laned},
@@ -50,6 +53,8 @@ pub enum Returned {
     NotMine(Letter),
     /// It was delivered, and these epochs should have it too.
     AlsoOwned(Letter),
+    /// Somebody should have read it, and does not say so.
+    Unconfirmed(Letter),
 }
 
 /// What the relay has done, for whoever asks.
@@ -81,6 +86,7 @@ struct Shared {
     returns: mpsc::Sender<Returned>,
     /// What is being heard.
     listening: watch::Sender<Listening>,
+    receipts: Receipts,
     counters: Counters,
     losses: Losses,
 }
@@ -103,6 +109,7 @@ impl Relay {
             wake: Notify::new(),
             returns,
             listening: watch::Sender::default(),
+            receipts: Receipts::default(),
             counters: Counters::default(),
             losses: Losses::new(window),
         };
@@ -142,15 +149,15 @@ impl Relay {
         epochs.iter().filter_map(|epoch| lanes.get(epoch)).for_each(|lane| lane.set_deaf(false));
     }
 
-    /// Drops the lanes of epochs that are no members; routes over them end with them.
+    /// Drops the lanes of epochs that are no members; routes over them end with them, and what they
+    /// may not have read comes back.
     pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
-        self.lanes().retain(|epoch, lane| {
-            let keep = lives(*epoch);
-            if !keep {
-                lane.set_deaf(true);
-            }
-            keep
-        });
+        let gone: Vec<_> = self.lanes().extract_if(|epoch, _| !lives(*epoch)).collect();
+        for (_, lane) in gone {
+            lane.set_deaf(true);
+            let unread = lane.unconfirmed().take();
+            self.give_back_unread(unread);
+        }
     }
 
     /// What is being heard.

@@ -255,6 +255,10 @@ impl Router {
                 }
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
+            Returned::Unconfirmed(letter) => {
+                self.shared.routes.invalidate(&letter.user);
+                self.tell_again(letter).await;
+            }
         }
     }
 
@@ -270,6 +274,14 @@ impl Router {
         silent.push(deaf);
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
         self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
+    }
+
+    /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
+    /// for deaf: they may have read it, and their word that they have been lost.
+    async fn tell_again(&self, letter: Letter) {
+        let was_here = letter.epochs.contains(&self.shared.epoch.get());
+        let keep = if was_here { Keep::No } else { self.keep_of_known() };
+        self.hold(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
     }
 
     /// Those who will not answer: the dead, and who is not heard.

@@ -16,7 +16,9 @@
 //! | `D` | user device tag | that connection was displaced by a younger one |
 //! | `X` | user numbers | the user is shut out: close these connections of theirs |
 //! | `K` | user numbers | close these connections of theirs |
-//! | `P` | nonce | a probe of one's own inbox |
+//! | `P` | nonce | a probe: of one's own inbox, or whether Redis passes things on to a peer |
+//! | `T` | epoch number | the last of its payload, which that epoch wants to be confirmed |
+//! | `t` | epoch numbers | that epoch has read these payloads |
 
 use std::io::Write;
 
@@ -73,6 +75,10 @@ pub enum Envelope {
     Kicked(UserHash, Vec<u64>),
     /// `P`
     Probe(String),
+    /// `T`
+    Confirm(Epoch, u64),
+    /// `t`
+    Confirmed(Epoch, Vec<u64>),
 }
 
 impl Letter {
@@ -127,7 +133,7 @@ impl Envelope {
             | Self::Revoked(user, _)
             | Self::Kicked(user, _)
             | Self::Displaced { user, .. } => Some(*user),
-            Self::Probe(_) => None,
+            Self::Probe(_) | Self::Confirm(..) | Self::Confirmed(..) => None,
         }
     }
 
@@ -142,9 +148,11 @@ impl Envelope {
             Self::Displaced { user, device, tag } => {
                 plain(b'D', &format!("{user} {device} {tag}"), out);
             }
-            Self::Revoked(user, numbers) => plain(b'X', &numbered(*user, numbers), out),
-            Self::Kicked(user, numbers) => plain(b'K', &numbered(*user, numbers), out),
+            Self::Revoked(user, numbers) => plain(b'X', &numbered(user, numbers), out),
+            Self::Kicked(user, numbers) => plain(b'K', &numbered(user, numbers), out),
             Self::Probe(nonce) => plain(b'P', nonce, out),
+            Self::Confirm(epoch, number) => plain(b'T', &format!("{epoch} {number}"), out),
+            Self::Confirmed(epoch, numbers) => plain(b't', &numbered(epoch, numbers), out),
         }
     }
 
@@ -156,8 +164,10 @@ impl Envelope {
             b'O' => pair(&body).map(|(user, epoch)| Self::OwnerAdded(user, epoch)),
             b'o' => pair(&body).map(|(user, epoch)| Self::OwnerGone(user, epoch)),
             b'D' => displaced(&body),
-            b'X' => numbers(&body).map(|(user, numbers)| Self::Revoked(user, numbers)),
-            b'K' => numbers(&body).map(|(user, numbers)| Self::Kicked(user, numbers)),
+            b'X' => numbers(&body, UserHash::parse).map(|(user, all)| Self::Revoked(user, all)),
+            b'K' => numbers(&body, UserHash::parse).map(|(user, all)| Self::Kicked(user, all)),
+            b'T' => confirm(&body),
+            b't' => numbers(&body, Epoch::parse).map(|(epoch, all)| Self::Confirmed(epoch, all)),
             b'P' => std::str::from_utf8(&body).ok().map(|nonce| Self::Probe(nonce.to_owned())),
             _ => None,
         }
@@ -231,15 +241,20 @@ fn pair(body: &[u8]) -> Option<(UserHash, Epoch)> {
     parts.next().is_none().then_some(pair)
 }
 
-fn numbered(user: UserHash, numbers: &[u64]) -> String {
+fn numbered(whose: &impl std::fmt::Display, numbers: &[u64]) -> String {
     let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
-    format!("{user} {}", numbers.join(","))
+    format!("{whose} {}", numbers.join(","))
 }
 
-fn numbers(body: &[u8]) -> Option<(UserHash, Vec<u64>)> {
-    let (user, list) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+fn numbers<T>(body: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<(T, Vec<u64>)> {
+    let (whose, list) = std::str::from_utf8(body).ok()?.split_once(' ')?;
     let numbers = list.split(',').map(|number| number.parse().ok());
-    Some((UserHash::parse(user.as_bytes())?, numbers.collect::<Option<_>>()?))
+    Some((parse(whose.as_bytes())?, numbers.collect::<Option<_>>()?))
+}
+
+fn confirm(body: &[u8]) -> Option<Envelope> {
+    let (epoch, number) = std::str::from_utf8(body).ok()?.split_once(' ')?;
+    Some(Envelope::Confirm(Epoch::parse(epoch.as_bytes())?, number.parse().ok()?))
 }
 
 fn displaced(body: &[u8]) -> Option<Envelope> {
@@ -284,6 +299,8 @@ mod tests {
             Envelope::Revoked(user, vec![0, u64::MAX]),
             Envelope::Kicked(user, vec![7]),
             Envelope::Probe("17".into()),
+            Envelope::Confirmed(Epoch::random(), vec![1, 2, u64::MAX]),
+            Envelope::Confirm(Epoch::random(), 8),
         ];
         let mut read = Envelopes::read(payload(&sent).into()).unwrap();
         assert_eq!(read.by_ref().collect::<Vec<_>>(), sent);
@@ -312,6 +329,9 @@ mod tests {
             b"1D2:ab",
             b"1X2:ab",
             b"1K25:aaaaaaaaaaaaaaaaaaaaaa 1,",
+            b"1T11:aaaaaaaaaaa",
+            b"1T13:aaaaaaaaaaa x",
+            b"1t12:aaaaaaaaaaa ",
         ] {
             let mut read = Envelopes::read(Bytes::from_static(garbage)).unwrap();
             assert_eq!((read.by_ref().count(), read.unknown), (0, 1), "{garbage:?}");

@@ -6,12 +6,15 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use super::envelope::{Envelope, FORMAT};
+use super::{
+    envelope::{Envelope, FORMAT},
+    unconfirmed::Unconfirmed,
+};
 use crate::ids::Epoch;
 
 /// A payload takes no more envelopes beyond either of these: Redis publishes 6.4 KB for 0.13 µs
@@ -30,6 +33,8 @@ pub struct Lane {
     deaf: AtomicBool,
     /// A std lock: held for one append or one take.
     queue: Mutex<Queue>,
+    /// A std lock: held to add or take out.
+    unconfirmed: Mutex<Unconfirmed>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +50,10 @@ pub(super) struct Payload {
     /// See [`crate::redis::Redis::stripe`].
     pub stripe: u16,
     pub bytes: Vec<u8>,
+    /// Whether it has messages in it.
+    pub delivers: bool,
+    /// Whether it has a probe in it.
+    pub probes: bool,
     envelopes: usize,
 }
 
@@ -61,7 +70,8 @@ pub enum Laned {
 
 impl Lane {
     pub(super) fn new(epoch: Epoch) -> Self {
-        Self { epoch, deaf: AtomicBool::new(false), queue: Mutex::default() }
+        let (deaf, queue, unconfirmed) = Default::default();
+        Self { epoch, deaf, queue, unconfirmed }
     }
 
     /// Where it leads.
@@ -76,6 +86,11 @@ impl Lane {
 
     pub(super) fn set_deaf(&self, deaf: bool) {
         self.deaf.store(deaf, Ordering::Relaxed);
+    }
+
+    /// What was said and may not have been read.
+    pub(super) fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn put(&self, envelope: &Envelope, stripe: u16) -> Laned {
@@ -104,8 +119,7 @@ impl Queue {
         let at = match last {
             Some(at) if self.payloads[at].has_room() => at,
             _ => {
-                let bytes = vec![FORMAT];
-                self.payloads.push_back(Payload { stripe, bytes, envelopes: 0 });
+                self.payloads.push_back(Payload::new(stripe));
                 self.bytes += 1;
                 self.payloads.len() - 1
             }
@@ -114,11 +128,17 @@ impl Queue {
         let before = payload.bytes.len();
         envelope.print(&mut payload.bytes);
         payload.envelopes += 1;
+        payload.delivers |= matches!(envelope, Envelope::Deliver(_));
+        payload.probes |= matches!(envelope, Envelope::Probe(_));
         self.bytes += payload.bytes.len() - before;
     }
 }
 
 impl Payload {
+    fn new(stripe: u16) -> Self {
+        Self { stripe, bytes: vec![FORMAT], delivers: false, probes: false, envelopes: 0 }
+    }
+
     fn has_room(&self) -> bool {
         self.bytes.len() < PAYLOAD_BYTES && self.envelopes < PAYLOAD_ENVELOPES
     }

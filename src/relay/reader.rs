@@ -77,6 +77,8 @@ impl Relay {
             Envelope::Revoked(user, numbers) => self.dismiss(user, &numbers, Close::Policy),
             Envelope::Kicked(user, numbers) => self.dismiss(user, &numbers, Close::Normal),
             Envelope::Probe(_) => {}
+            Envelope::Confirm(peer, number) => self.note_receipt(peer, number),
+            Envelope::Confirmed(peer, numbers) => self.confirm(peer, &numbers),
         }
     }
 

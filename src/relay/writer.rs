@@ -13,6 +13,7 @@ use super::{
     Lane, Relay, Returned,
     envelope::{Envelope, Envelopes},
     lane::Payload,
+    unconfirmed::PROBE_PERIOD,
 };
 use crate::{
     lifecycle::Heart,
@@ -28,6 +29,7 @@ impl Relay {
         loop {
             tokio::select! {
                 () = self.shared.wake.notified() => self.write_all(&heart).await,
+                () = self.shared.receipts.due() => self.settle_receipts(),
                 () = heart.rest() => {}
                 () = stop.cancelled() => return self.write_all(&heart).await,
             }
@@ -66,19 +68,17 @@ impl Relay {
     }
 
     async fn write_round(&self, round: Vec<(Arc<Lane>, Payload)>) {
-        let (lanes, batch): (Vec<_>, Vec<_>) = round
-            .into_iter()
-            .map(|(lane, Payload { stripe, bytes: payload, .. })| {
-                let parcel = Parcel { to: lane.epoch(), stripe, payload };
-                (lane, parcel)
-            })
-            .unzip();
+        let (sent, batch): (Vec<_>, Vec<_>) =
+            round.into_iter().map(|(lane, payload)| self.seal(lane, payload)).unzip();
         let published = self.shared.redis.publish(&batch).await;
         let mut unknown = Vec::new();
-        for ((lane, parcel), heard) in lanes.iter().zip(batch).zip(published.heard) {
+        for ((sent, parcel), heard) in sent.iter().zip(batch).zip(published.heard) {
             match heard {
-                Some(heard) => self.judge(lane, parcel.payload, heard),
-                None => unknown.push(parcel.payload),
+                Some(heard) => self.judge(sent, parcel.payload, heard),
+                None => {
+                    sent.forget();
+                    unknown.push(parcel.payload);
+                }
             }
         }
         if let Some(fault) = published.fault {
@@ -86,12 +86,41 @@ impl Relay {
         }
     }
 
-    fn judge(&self, lane: &Lane, payload: Vec<u8>, heard: i64) {
+    /// Asks for its confirmation, if it has messages in it.
+    fn seal(&self, lane: Arc<Lane>, payload: Payload) -> (Sent, Parcel) {
+        let Payload { stripe, bytes: mut payload, delivers, probes, .. } = payload;
+        let number = delivers.then(|| lane.unconfirmed().expect());
+        if let Some(number) = number {
+            Envelope::Confirm(self.shared.epoch.get(), number).print(&mut payload);
+            self.shared.receipts.set_due(PROBE_PERIOD);
+        }
+        let parcel = Parcel { to: lane.epoch(), stripe, payload };
+        (Sent { lane, number, probes }, parcel)
+    }
+
+    fn judge(&self, sent: &Sent, payload: Vec<u8>, heard: i64) {
+        let Sent { lane, number, probes } = sent;
         lane.set_deaf(heard == 0);
         if heard == 0 {
+            sent.forget();
             for letter in letters(payload) {
                 self.give_back(Returned::Unheard(lane.epoch(), letter));
             }
+            return;
+        }
+        if let Some(number) = number {
+            lane.unconfirmed().keep(*number, payload);
+        }
+        if *probes {
+            let unread = lane.unconfirmed().probed();
+            self.give_back_unread(unread);
+        }
+    }
+
+    /// Gives back the messages in what a peer does not confirm to have read.
+    pub(super) fn give_back_unread(&self, payloads: Vec<Vec<u8>>) {
+        for letter in payloads.into_iter().flat_map(letters) {
+            self.give_back(Returned::Unconfirmed(letter));
         }
     }
 
@@ -101,6 +130,23 @@ impl Relay {
         let lost = payloads.into_iter().map(|payload| letters(payload).count() as u64).sum::<u64>();
         self.shared.losses.unanswered.fetch_add(lost, Ordering::Relaxed);
         debug!("{lost} messages to peers may be lost: {fault}");
+    }
+}
+
+/// A payload on its way to Redis.
+struct Sent {
+    lane: Arc<Lane>,
+    /// By which it will be confirmed, if it has messages in it.
+    number: Option<u64>,
+    probes: bool,
+}
+
+impl Sent {
+    /// Nobody will confirm it.
+    fn forget(&self) {
+        if let Some(number) = self.number {
+            self.lane.unconfirmed().forget(number);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod ids;
 mod instance;
 mod redis;
+mod routes;
 mod strangers;
 mod users;
 

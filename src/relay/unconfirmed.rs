@@ -1,0 +1,167 @@
+//! What was published to one peer, and may not have been read.
+//!
+//! That somebody listens to an inbox says nothing about whether they hear: behind a dead line, or in
+//! a process that stands still, the subscription stays. So every payload with a message in it asks
+//! to be confirmed, in its last envelope. What is not, while Redis has gone on passing on what was
+//! published, is given back to the router, which asks the store who owns the recipient by now.
+//! Copies are told by the message's id. Nothing is waited for: a message costs no round trip more.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// Payloads kept for one peer, in bytes: what is said to it in the time in which it confirms. Older
+/// ones are forgotten, as if they had been read.
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// A peer confirms within a tenth of a second; one that has not for this long is doubtful.
+const DOUBT: Duration = Duration::from_millis(750);
+
+/// Probes that Redis must have passed on since a payload before it counts as not read: an outage of
+/// Redis's is no peer's silence.
+const PROBES: u64 = 4;
+
+/// Between two probes of a doubtful peer.
+pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
+
+/// The payloads, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed {
+    payloads: VecDeque<Sent>,
+    bytes: usize,
+    /// The last number given.
+    last: u64,
+    /// Probes that were passed on.
+    probes: u64,
+    probed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    at: Instant,
+    /// Probes before it.
+    probes: u64,
+    /// Empty while it is not known whether it was passed on.
+    payload: Vec<u8>,
+}
+
+impl Unconfirmed {
+    /// The number of a payload that is about to be published: its confirmation may be there before
+    /// Redis's answer.
+    pub(super) fn expect(&mut self) -> u64 {
+        self.last += 1;
+        let (number, at, probes) = (self.last, Instant::now(), self.probes);
+        self.payloads.push_back(Sent { number, at, probes, payload: Vec::new() });
+        number
+    }
+
+    /// It was passed on.
+    pub(super) fn keep(&mut self, number: u64, payload: Vec<u8>) {
+        let Some(sent) = self.payloads.iter_mut().find(|sent| sent.number == number) else {
+            return;
+        };
+        self.bytes += payload.len();
+        sent.payload = payload;
+        while self.bytes > BYTES {
+            self.pop();
+        }
+    }
+
+    /// It was not passed on, or nobody knows, or it has been read.
+    pub(super) fn forget(&mut self, number: u64) {
+        let Some(at) = self.payloads.iter().position(|sent| sent.number == number) else { return };
+        let sent = self.payloads.remove(at);
+        self.bytes -= sent.map_or(0, |sent| sent.payload.len());
+    }
+
+    /// Whether all has been read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+
+    /// Whether the peer should have confirmed something by now, and a probe is due.
+    pub(super) fn wants_probe(&mut self) -> bool {
+        let is_doubtful = self.payloads.front().is_some_and(|sent| sent.at.elapsed() >= DOUBT);
+        let wants = is_doubtful && self.probed.is_none_or(|at| at.elapsed() >= PROBE_PERIOD);
+        if wants {
+            self.probed = Some(Instant::now());
+        }
+        wants
+    }
+
+    /// Counts a probe that was passed on, and takes out what was not read in spite of so many.
+    pub(super) fn probed(&mut self) -> Vec<Vec<u8>> {
+        self.probes += 1;
+        let mut unread = Vec::new();
+        while self.payloads.front().is_some_and(|sent| self.probes >= sent.probes + PROBES) {
+            unread.extend(self.pop());
+        }
+        unread
+    }
+
+    /// Takes out all, for the peer is no more.
+    pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.pop()).collect()
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let sent = self.payloads.pop_front()?;
+        self.bytes -= sent.payload.len();
+        Some(sent.payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(payloads: &[&[u8]]) -> (Unconfirmed, Vec<u64>) {
+        let mut unconfirmed = Unconfirmed::default();
+        let sent = payloads.iter().map(|payload| {
+            let number = unconfirmed.expect();
+            unconfirmed.keep(number, payload.to_vec());
+            number
+        });
+        let numbers = sent.collect();
+        (unconfirmed, numbers)
+    }
+
+    #[test]
+    fn what_is_read_is_forgotten_and_the_rest_given_back_in_order_after_enough_probes() {
+        let (mut unconfirmed, numbers) = with(&[b"1", b"2", b"3"]);
+        assert!((1..PROBES).all(|_| unconfirmed.probed().is_empty()));
+        unconfirmed.forget(numbers[1]);
+        let late = unconfirmed.expect();
+        unconfirmed.keep(late, b"4".to_vec());
+        assert_eq!(unconfirmed.probed(), [b"1", b"3"]);
+        assert_eq!(unconfirmed.take(), [b"4"]);
+        assert_eq!((unconfirmed.bytes, unconfirmed.take().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_confirmation_may_overtake_the_answer_to_what_it_confirms() {
+        let mut unconfirmed = Unconfirmed::default();
+        let number = unconfirmed.expect();
+        unconfirmed.forget(number);
+        unconfirmed.keep(number, b"1".to_vec());
+        assert!(unconfirmed.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_old_is_doubted() {
+        let (mut unconfirmed, _) = with(&[b"1"]);
+        assert!(!unconfirmed.wants_probe() && !Unconfirmed::default().wants_probe());
+        tokio::time::advance(DOUBT).await;
+        assert!(unconfirmed.wants_probe() && !unconfirmed.wants_probe(), "one at a time");
+        tokio::time::advance(PROBE_PERIOD).await;
+        assert!(unconfirmed.wants_probe());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_bound_allows() {
+        let large = vec![0; BYTES / 3];
+        let (mut unconfirmed, _) = with(&[&large, &large, &large, &large]);
+        assert_eq!(unconfirmed.take().len(), 3);
+    }
+}

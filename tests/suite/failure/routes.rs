@@ -1,0 +1,127 @@
+//! A sender's route leads to an instance that hears nothing any more, and the user is elsewhere: a
+//! stale route costs time, never a message.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use crate::support::{
+    client::Client,
+    fleet::{PATIENCE, TestFleet, eventually, get},
+    instance::Instance,
+    proxy::{Line, Meddler, Proxy, bugs::Mute},
+};
+
+/// How long a message may take whose first way has led nowhere; the detector takes 5.4 s at least,
+/// so that it cannot be what helps.
+const DETOUR: Duration = Duration::from_millis(4500);
+
+/// Two instances at Redis, a third behind a line of its own.
+struct Fleet {
+    direct: TestFleet,
+    line: Proxy,
+    behind: Instance,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    async fn with(meddler: Option<Arc<dyn Meddler>>) -> Self {
+        let direct = TestFleet::start(2).await;
+        let line = Proxy::to_port(direct.redis.port());
+        if let Some(meddler) = meddler {
+            line.meddle(meddler);
+        }
+        let behind = Instance::start(&format!("[redis]\nurl = \"{}\"\n", line.url()));
+        eventually("the instance is ready", PATIENCE, async || {
+            get(behind.admin(), "/readyz").await.0 == 200 && direct.members() == 3
+        })
+        .await;
+        Self { direct, line, behind }
+    }
+
+    /// Sunil here and Sid behind the line; what Sunil says travels over a route.
+    async fn acquaint(&self) -> (Client, Client) {
+        let mut sunil = self.direct.connect(0, "Sunil").await;
+        let mut sid = self.behind.connect("Sid").await;
+        for n in ["1", "2", "3"] {
+            sunil.send("Sid", n).await;
+            sid.expect(n).await;
+        }
+        // All of it has been confirmed.
+        sleep(Duration::from_millis(400)).await;
+        (sunil, sid)
+    }
+}
+
+/// Says some things, of which each is heard, once and in order.
+async fn all_is_heard(speaker: &mut Client, hearer: &mut Client) {
+    let said: Vec<String> = (100..110).map(|n| n.to_string()).collect();
+    let began = Instant::now();
+    for text in &said {
+        speaker.send("Sid", text).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    for text in &said {
+        hearer.expect(text).await;
+    }
+    println!("all was heard after {:?}", began.elapsed());
+    assert!(began.elapsed() < DETOUR, "it took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_has_left_an_instance_that_is_cut_off_hears_everything_elsewhere() {
+    let fleet = Fleet::start().await;
+    let (mut sunil, sid) = fleet.acquaint().await;
+    sid.close().await;
+    eventually("Sid is gone", PATIENCE, async || fleet.direct.entries() == 1).await;
+    fleet.line.set(Line::Blackhole);
+    let mut sid = fleet.direct.connect(1, "Sid").await;
+    all_is_heard(&mut sunil, &mut sid).await;
+    fleet.line.set(Line::Open);
+    sid.expect_silence().await;
+}
+
+#[tokio::test]
+async fn a_laptop_that_wakes_up_elsewhere_hears_everything_while_its_old_instance_is_deaf() {
+    let fleet = Fleet::start().await;
+    let (mut sunil, _half_open) = fleet.acquaint().await;
+    fleet.line.set(Line::Blackhole);
+    let mut sid = fleet.direct.connect(1, "Sid").await;
+    all_is_heard(&mut sunil, &mut sid).await;
+    fleet.line.set(Line::Open);
+    sid.expect_silence().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_elsewhere_from_an_instance_that_stands_still_hears_everything() {
+    let fleet = Fleet::start().await;
+    let (mut sunil, sid) = fleet.acquaint().await;
+    sid.close().await;
+    eventually("Sid is gone", PATIENCE, async || fleet.direct.entries() == 1).await;
+    fleet.behind.signal("STOP");
+    let mut sid = fleet.direct.connect(1, "Sid").await;
+    all_is_heard(&mut sunil, &mut sid).await;
+    fleet.behind.signal("CONT");
+    sid.expect_silence().await;
+}
+
+#[tokio::test]
+async fn what_was_read_and_is_not_confirmed_is_heard_once() {
+    let mute = Mute::new(b't');
+    let fleet = Fleet::with(Some(mute.clone())).await;
+    let (mut sunil, mut sid) = fleet.acquaint().await;
+    for n in 0..40 {
+        sunil.send("Sid", &n.to_string()).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    let heard = sid.hear_until_silence_for(Duration::from_secs(3)).await;
+    let said: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    assert_eq!(heard, said, "each once, in order");
+    assert!(mute.swallowed() > 5, "nothing was confirmed");
+}
