@@ -95,10 +95,11 @@ impl Hub {
         rest
     }
 
-    /// Removes a connection, whatever stands in its outbox; whether it was there.
-    pub fn remove(&self, connection: &Arc<Connection>) -> bool {
+    /// Removes a connection; answers what stood in its outbox.
+    pub fn remove(&self, connection: &Arc<Connection>) -> Vec<Delivery> {
         let mut shard = self.shard(connection.user());
-        self.remove_from(&mut shard, connection)
+        self.remove_from(&mut shard, connection);
+        connection.outbox().close()
     }
 
     /// Gives a message to every connection `user` has here, unless they have had it.
@@ -243,22 +244,15 @@ impl Hub {
         self.len() == 0
     }
 
-    fn remove_from(
-        &self,
-        shard: &mut HashMap<UserHash, User>,
-        connection: &Arc<Connection>,
-    ) -> bool {
-        let Some(entry) = shard.get_mut(&connection.user()) else { return false };
+    fn remove_from(&self, shard: &mut HashMap<UserHash, User>, connection: &Arc<Connection>) {
+        let Some(entry) = shard.get_mut(&connection.user()) else { return };
         let before = entry.connections.len();
         entry.connections.retain(|other| !Arc::ptr_eq(other, connection));
-        let removed = entry.connections.len() < before;
+        let removed = before - entry.connections.len();
         if entry.connections.is_empty() {
             shard.remove(&connection.user());
         }
-        if removed {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        removed
+        self.shared.connections.fetch_sub(removed, Ordering::Relaxed);
     }
 
     fn shard(&self, user: UserHash) -> MutexGuard<'_, HashMap<UserHash, User>> {
@@ -351,6 +345,11 @@ mod tests {
         assert_eq!(desk.hub.remove_if_drained(&phone).len(), 1);
         assert!(desk.hub.remove_if_drained(&phone).is_empty());
         assert!(!desk.send("Sid", "4").known);
+        assert!(desk.hub.is_empty());
+        let laptop = desk.connect("Sid", 100);
+        laptop.outbox().close();
+        desk.send("Sid", "5");
+        assert_eq!(desk.hub.remove(&laptop).len(), 1, "nor by whoever waits no longer");
         assert!(desk.hub.is_empty());
     }
 

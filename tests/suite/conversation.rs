@@ -6,8 +6,10 @@ use tokio::time::sleep;
 
 use crate::support::{
     client::{Client, Ear, Mouth},
-    fleet::{PATIENCE, TestFleet, eventually},
+    fleet::{PATIENCE, TestFleet, eventually, get},
     instance::Instance,
+    proxy::Proxy,
+    redis::RedisServer,
 };
 
 /// Messages each way, where many are wanted.
@@ -160,6 +162,33 @@ async fn nothing_is_lost_or_doubled_while_a_user_moves_between_instances() {
     heard.append(&mut sid.hear_until_silence().await);
     assert!(moves >= 10, "only {moves} moves");
     once_each(&numbers(&heard), 1500);
+}
+
+#[tokio::test]
+async fn what_is_sent_while_the_last_connection_is_being_let_go_is_not_lost() {
+    let redis = RedisServer::start();
+    let line = Proxy::to_port(redis.port());
+    let url = format!("[redis]\nurl = \"{}\"\n[delivery]\nmailbox_entries = 2000\n", line.url());
+    let instance = Instance::start(&url);
+    eventually("the instance is ready", PATIENCE, async || {
+        get(instance.admin(), "/readyz").await.0 == 200
+    })
+    .await;
+    let (mouth, _ear) = instance.connect("Sunil").await.split();
+    let mut sid = instance.connect("Sid").await;
+    // As long as the pause between two messages: whenever one is handed on, the next is there.
+    line.slow_down(Duration::from_millis(2));
+    let speaking = tokio::spawn(speak_slowly(mouth, "Sid", 800));
+    let mut heard = Vec::new();
+    while !speaking.is_finished() {
+        sleep(Duration::from_millis(100)).await;
+        heard.append(&mut sid.close_hearing().await);
+        sleep(Duration::from_millis(100)).await;
+        sid = instance.connect("Sid").await;
+    }
+    speaking.await.expect("the speaker ends");
+    heard.append(&mut sid.hear_until_silence().await);
+    once_each(&numbers(&heard), 800);
 }
 
 #[tokio::test]

@@ -106,7 +106,10 @@ impl Registrar {
             }
             self.hand_on(user, late).await;
         }
-        hub.remove(connection);
+        // From here on what is sent takes the way of what is sent to the absent, and may overtake
+        // the last of what waited here.
+        let last = hub.remove(connection);
+        self.hand_on(user, last).await;
     }
 
     /// Answers what was not kept, and must be handed on.
