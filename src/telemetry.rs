@@ -8,6 +8,7 @@
 
 pub mod events;
 mod journald;
+mod pace;
 mod panics;
 mod queue;
 mod record;

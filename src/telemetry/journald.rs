@@ -5,7 +5,7 @@
 //! event down and queues the note; a thread feeds it to a `tracing_journald` layer of its own, and
 //! that thread may wait as long as it must.
 
-use std::{array, collections::HashMap, io, sync::Arc};
+use std::{array, collections::HashMap, io, sync::Arc, time::Instant};
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -24,12 +24,17 @@ use tracing_subscriber::{
 
 use super::{
     events,
+    pace::Pace,
     queue::{Queue, Sink},
     record::{FIELDS, Record, Values},
 };
 
 /// Records that may wait for journald: some seconds of a busy start, 32 MiB at their longest.
 const BOUND: usize = 2048;
+
+/// Events that find room when those have none: more than the daemon has to say while journald is
+/// restarted.
+const RESERVE: usize = 256;
 
 /// What `journalctl -t` selects.
 const IDENTIFIER: &str = "wsfleetd";
@@ -63,7 +68,12 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        self.queue.push(Record::capture(event, &ctx));
+        let record = Record::capture(event, &ctx);
+        if record.is_event() {
+            self.queue.push_important(record);
+        } else {
+            self.queue.push(record);
+        }
     }
 }
 
@@ -83,7 +93,8 @@ pub(super) fn connect() -> io::Result<impl Subscriber + Send> {
 
 /// The queue whose thread replays records to `writer`.
 pub(super) fn queue(writer: impl Subscriber + Send) -> io::Result<Arc<Queue<Record>>> {
-    Queue::start(BOUND, Replay { writer, places: HashMap::new() })
+    let replay = Replay { writer, pace: Pace::default(), places: HashMap::new() };
+    Queue::start(BOUND, RESERVE, replay)
 }
 
 /// Turns records back into events.
@@ -92,16 +103,21 @@ pub(super) fn queue(writer: impl Subscriber + Send) -> io::Result<Arc<Queue<Reco
 /// are enabled, and every disabled `debug!` of the hot path would be evaluated for its sake.
 struct Replay<W> {
     writer: W,
+    pace: Pace,
     places: HashMap<Identifier, &'static Place>,
 }
 
 impl<W: Subscriber + Send> Sink<Record> for Replay<W> {
-    fn write(&mut self, record: Record) {
+    fn write(&mut self, record: Record) -> bool {
+        if !record.is_event() && !self.pace.allows(*record.origin.level(), Instant::now()) {
+            return false;
+        }
         let place = *self
             .places
             .entry(record.origin.callsite())
             .or_insert_with(|| Box::leak(Box::new(Place::of(record.origin))));
         place.replay(&record, &self.writer);
+        true
     }
 
     fn report_loss(&mut self, count: u64) {
@@ -187,7 +203,7 @@ mod tests {
         collections::BTreeMap,
         fmt,
         sync::mpsc::{Receiver, SyncSender, sync_channel},
-        time::{Duration, Instant},
+        time::Duration,
     };
 
     use tracing::{debug, field::Visit, info, info_span, warn};
@@ -311,6 +327,27 @@ mod tests {
         let (written, lost) = take_all(&entries, burst);
         assert_eq!(written + lost, burst, "each record is written or counted");
         assert!(lost >= 499, "the queue held more than its bound: {written}");
+    }
+
+    #[test]
+    fn a_flood_hides_no_event() {
+        let (door, entries) = sync_channel(0);
+        let queue = queue(Registry::default().with(Door(door))).unwrap();
+        let journal = Registry::default().with(Journal::new(queue.clone()));
+        tracing::subscriber::with_default(journal, || {
+            for number in 0..RESERVE {
+                (0..100).for_each(|_| info!("one of many"));
+                warn!(message_id = events::POSSIBLE_LOSS, count = number, "an event");
+            }
+        });
+        let mut next = 0;
+        while next < RESERVE {
+            let entry = entries.recv_timeout(Duration::from_secs(5)).expect("more records");
+            if entry.field("message_id") == Some(events::POSSIBLE_LOSS) {
+                assert_eq!(entry.field("count"), Some(next.to_string().as_str()), "in order, each");
+                next += 1;
+            }
+        }
     }
 
     /// Opens the door until `all` records are accounted for: how many came, how many were lost.

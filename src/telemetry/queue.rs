@@ -1,14 +1,14 @@
 //! The bounded queue between those who log and the one thread that may wait for the log.
 //!
-//! A full queue drops the record and counts it: the daemon serves its clients first. The thread is
-//! a plain one, not a task, because what it does blocks.
+//! A full queue drops the record and counts it: the daemon serves its clients first. Some room is kept
+//! for what must not be missed. The thread is a plain one, not a task, because what it does blocks.
 
 use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -17,10 +17,14 @@ use std::{
 /// How often a flush looks whether the full queue has room again.
 const FLUSH_RETRY: Duration = Duration::from_millis(5);
 
-/// Where the queue's thread takes records. Both calls may block.
+/// Between two reports of a loss that goes on, and how long the thread waits for a record before it
+/// looks whether one is due.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where the queue's thread takes records. All calls may block.
 pub(super) trait Sink<T>: Send + 'static {
-    /// Writes one record.
-    fn write(&mut self, record: T);
+    /// Writes one record; false: it was let go, and counts as dropped.
+    fn write(&mut self, record: T) -> bool;
 
     /// Reports that `count` records were dropped.
     fn report_loss(&mut self, count: u64);
@@ -35,7 +39,14 @@ pub(super) trait Flush: Send + Sync {
 /// The sending side.
 pub(super) struct Queue<T> {
     sender: SyncSender<Item<T>>,
-    lost: Arc<AtomicU64>,
+    bound: usize,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    waiting: AtomicUsize,
+    lost: AtomicU64,
 }
 
 enum Item<T> {
@@ -45,21 +56,33 @@ enum Item<T> {
 
 impl<T: Send + 'static> Queue<T> {
     /// Holds up to `bound` records for `sink`, which lives in a thread of its own for as long as
-    /// the process does.
-    pub(super) fn start(bound: usize, sink: impl Sink<T>) -> io::Result<Arc<Self>> {
-        let (sender, receiver) = sync_channel(bound);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counter = lost.clone();
+    /// the process does, and `reserve` more that are important.
+    pub(super) fn start(bound: usize, reserve: usize, sink: impl Sink<T>) -> io::Result<Arc<Self>> {
+        let (sender, receiver) = sync_channel(bound + reserve);
+        let counts = Arc::<Counts>::default();
+        let counting = counts.clone();
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_all(&receiver, &counter, sink))?;
-        Ok(Arc::new(Self { sender, lost }))
+            .spawn(move || Writer::new(&counting, sink).run(&receiver))?;
+        Ok(Arc::new(Self { sender, bound, counts }))
     }
 
     /// Hands `record` over, or counts it as lost; never waits.
     pub(super) fn push(&self, record: T) {
+        let is_full = self.counts.waiting.load(Ordering::Relaxed) >= self.bound;
+        if is_full {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.push_important(record);
+        }
+    }
+
+    /// The same, using the reserve too.
+    pub(super) fn push_important(&self, record: T) {
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(Item::Record(record)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -81,17 +104,55 @@ impl<T: Send> Flush for Queue<T> {
     }
 }
 
-/// The thread: writes what comes, and reports a loss as soon as a write has got through again.
-fn write_all<T>(receiver: &Receiver<Item<T>>, lost: &AtomicU64, mut sink: impl Sink<T>) {
-    while let Ok(item) = receiver.recv() {
-        match item {
-            Item::Record(record) => sink.write(record),
-            // The one who waits may have given up.
-            Item::Flush(done) => drop(done.send(())),
+/// The thread: writes what comes, and reports a loss as soon as a write has got through again, but
+/// one that goes on once a second.
+struct Writer<'a, S> {
+    counts: &'a Counts,
+    sink: S,
+    reported: Option<Instant>,
+}
+
+impl<'a, S> Writer<'a, S> {
+    fn new(counts: &'a Counts, sink: S) -> Self {
+        Self { counts, sink, reported: None }
+    }
+
+    fn run<T>(mut self, receiver: &Receiver<Item<T>>)
+    where
+        S: Sink<T>,
+    {
+        loop {
+            match receiver.recv_timeout(REPORT_PAUSE) {
+                Ok(Item::Record(record)) => {
+                    self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                    if !self.sink.write(record) {
+                        self.counts.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Ok(Item::Flush(done)) => {
+                    self.reported = None;
+                    self.report();
+                    // The one who waits may have given up.
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.report();
         }
-        let count = lost.swap(0, Ordering::Relaxed);
+    }
+
+    fn report<T>(&mut self)
+    where
+        S: Sink<T>,
+    {
+        if self.reported.is_some_and(|at| at.elapsed() < REPORT_PAUSE) {
+            return;
+        }
+        let count = self.counts.lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            sink.report_loss(count);
+            self.sink.report_loss(count);
+            self.reported = Some(Instant::now());
         }
     }
 }
@@ -109,9 +170,10 @@ mod tests {
     }
 
     impl Sink<u32> for Gate {
-        fn write(&mut self, record: u32) {
+        fn write(&mut self, record: u32) -> bool {
             let _ = self.open.recv();
             self.written.lock().unwrap().push(record.to_string());
+            true
         }
 
         fn report_loss(&mut self, count: u64) {
@@ -124,7 +186,7 @@ mod tests {
     fn gated(bound: usize) -> (Arc<Queue<u32>>, SyncSender<()>, Written) {
         let (key, open) = mpsc::sync_channel(0);
         let written = Written::default();
-        let queue = Queue::start(bound, Gate { open, written: written.clone() }).unwrap();
+        let queue = Queue::start(bound, 2, Gate { open, written: written.clone() }).unwrap();
         (queue, key, written)
     }
 
@@ -150,6 +212,41 @@ mod tests {
             written[1].starts_with("lost "),
             "the loss is told at the first chance: {written:?}"
         );
+    }
+
+    #[test]
+    fn what_must_not_be_missed_finds_room_in_a_full_queue() {
+        let (queue, key, written) = gated(4);
+        (0..1000).for_each(|record| queue.push(record));
+        queue.push_important(1001);
+        (2000..3000).for_each(|record| queue.push(record));
+        queue.push_important(1002);
+        drop(key);
+        assert!(queue.flush(Duration::from_secs(5)));
+        let written = written.lock().unwrap();
+        for important in ["1001", "1002"] {
+            assert!(written.iter().any(|line| line == important), "{important} not in {written:?}");
+        }
+    }
+
+    #[test]
+    fn a_loss_that_goes_on_is_told_now_and_then_and_in_the_end() {
+        struct Refusing(Written);
+        impl Sink<u32> for Refusing {
+            fn write(&mut self, _: u32) -> bool {
+                false
+            }
+            fn report_loss(&mut self, count: u64) {
+                self.0.lock().unwrap().push(count.to_string());
+            }
+        }
+        let written = Written::default();
+        let queue = Queue::start(5000, 0, Refusing(written.clone())).unwrap();
+        (0..1000).for_each(|record| queue.push(record));
+        thread::sleep(REPORT_PAUSE * 3);
+        let told: Vec<u64> = written.lock().unwrap().iter().map(|n| n.parse().unwrap()).collect();
+        assert_eq!(told.iter().sum::<u64>(), 1000);
+        assert!(told.len() <= 3, "{told:?}");
     }
 
     #[test]

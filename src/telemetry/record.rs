@@ -17,7 +17,7 @@ use tracing_subscriber::{layer::Context, registry::LookupSpan};
 /// Names without a dot are the journal's own or a plain figure.
 pub(super) const FIELDS: [&str; 25] = [
     MESSAGE,
-    "message_id",
+    MESSAGE_ID,
     "conn.id",
     "user.name",
     "instance.id",
@@ -44,6 +44,7 @@ pub(super) const FIELDS: [&str; 25] = [
 ];
 
 const MESSAGE: &str = "message";
+const MESSAGE_ID: &str = "message_id";
 
 /// Longest text of a record, in bytes: with the queue's bound it bounds the log's memory.
 const MAX_TEXT: usize = 16 * 1024;
@@ -77,6 +78,12 @@ impl Record {
         let mut values = Values::default();
         fields.iter().for_each(|(name, value)| values.put(name, value.clone()));
         Self { origin, values: values.finished() }
+    }
+
+    /// Whether an operator acts on it: it has a MESSAGE_ID.
+    pub(super) fn is_event(&self) -> bool {
+        let id = FIELDS.iter().position(|name| *name == MESSAGE_ID);
+        id.and_then(|index| self.value(index)).is_some_and(|id| !id.is_empty())
     }
 
     /// What stands under `FIELDS[index]`.

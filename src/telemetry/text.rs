@@ -66,7 +66,7 @@ pub(super) fn queue(
     out: impl Write + Send + 'static,
     loss: fn(u64) -> String,
 ) -> io::Result<Arc<Queue<Vec<u8>>>> {
-    Queue::start(BOUND, Output { out, loss })
+    Queue::start(BOUND, 0, Output { out, loss })
 }
 
 /// The sentence about dropped records, for every target.
@@ -99,8 +99,9 @@ struct Output<W> {
 
 /// Standard error that is closed or full has nobody left to tell.
 impl<W: Write + Send + 'static> Sink<Vec<u8>> for Output<W> {
-    fn write(&mut self, line: Vec<u8>) {
+    fn write(&mut self, line: Vec<u8>) -> bool {
         let _ = self.out.write_all(&line);
+        true
     }
 
     fn report_loss(&mut self, count: u64) {
