@@ -6,6 +6,7 @@ PACKAGES=$CARGO_TARGET_DIR/debian
 # Built from the release profile with the AWS feature, and packed twice: the same both times.
 build_package() {
     local first=$WORK/first second=$WORK/second
+    sha256sum --check --quiet packaging/deb/conffiles.sha256
     rm -rf "$PACKAGES" # an old one must not be taken for this one
     # The time is for packing only: ring asks for it too, and with it would be compiled anew, and
     # with ring everything that uses TLS, at every commit.
@@ -27,16 +28,21 @@ pack() {
     cargo deb --quiet --no-build --locked --dbgsym --compress-system --output "$1/"
 }
 
-# make_tree RELEASE: a Debian that boots and nothing more, from the mirror of this machine; kept.
+# make_tree RELEASE: a Debian that boots and nothing more, from the mirror of this machine; kept. What
+# a test installs there, which has no network, lies in /opt.
 make_tree() {
     local release=$1 tree mirror
     tree=$(tree_of "$release")
-    if [[ -e $tree/etc/debian_version ]]; then return; fi
+    if [[ -e $tree/etc/debian_version && -d $tree/opt/needrestart ]]; then return; fi
     # shellcheck disable=SC2016 # apt's own $(...)
     mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
         awk '$1 == "Debian" && $2 !~ /-/ && !found++ { print $3 }')
     as_root rm -rf "$tree" "$tree.new"
+    # shellcheck disable=SC2016 # mmdebstrap's shell knows the tree as $1
     as_root mmdebstrap --variant=minbase --include=systemd-sysv,dbus,procps \
+        --customize-hook='chroot "$1" apt-get clean' \
+        --customize-hook='chroot "$1" apt-get install --yes --download-only --no-install-recommends needrestart' \
+        --customize-hook='mkdir "$1/opt/needrestart" && mv "$1"/var/cache/apt/archives/*.deb "$1/opt/needrestart/"' \
         "$release" "$tree.new" "${mirror:-http://deb.debian.org/debian}"
     as_root mv "$tree.new" "$tree"
 }

@@ -13,6 +13,7 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 BOOT_SECONDS = 60
@@ -73,7 +74,7 @@ class Container:
     def run(self, *command, status=0, stdin=""):
         """Runs a command inside as root; its output. `status=None`: any exit code will do."""
         done = subprocess.run(
-            ["nsenter", f"--target={self.leader}", "--all", "--wd=/", "--", *command],
+            ["nsenter", f"--target={self.leader}", "--all", "--wdns=/", "--", *command],
             input=stdin, text=True, errors="replace", timeout=COMMAND_SECONDS,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={
@@ -104,6 +105,29 @@ class Container:
             socket.create_connection, ("127.0.0.1", port), timeout
         ).result()
 
+    def thread(self, work):
+        """Runs `work` in a thread of its own, which is in the machine's network as `dial` needs it."""
+        def entered():
+            _enter_network(self.leader)
+            work()
+        thread = threading.Thread(target=entered)
+        thread.start()
+        return thread
+
+    def dial(self, port, timeout=5):
+        """As `connect`, from a thread of this machine's."""
+        return socket.create_connection(("127.0.0.1", port), timeout)
+
+    def host_processes(self):
+        """Its processes as `(pid, name)`, numbered as the host does."""
+        inside = os.readlink(f"/proc/{self.leader}/ns/pid")
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(process / "ns/pid") == inside:
+                    yield int(process.name), (process / "comm").read_text().strip()
+            except OSError:  # it has ended
+                pass
+
     def property(self, name, unit="wsfleetd.service"):
         """What `systemctl show` says about one property of the unit."""
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).strip()
@@ -114,8 +138,16 @@ class Container:
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def _wait_for_leader(self):
+        """nspawn's child that has become the init; before that there may be another."""
         children = pathlib.Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children")
-        return int(self._wait(lambda: children.read_text().split()[0], "nspawn starts an init"))
+
+        def look():
+            for child in children.read_text().split():
+                if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                    return int(child)
+            return None
+
+        return self._wait(look, "nspawn starts an init")
 
     def _wait_for_boot(self):
         self._wait(lambda: self.path("/run/systemd/private").exists() or None, "systemd answers")
