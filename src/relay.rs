@@ -154,8 +154,7 @@ impl Relay {
     pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
         let gone: Vec<_> = self.lanes().extract_if(|epoch, _| !lives(*epoch)).collect();
         for (_, lane) in gone {
-            lane.set_deaf(true);
-            let unread = lane.unconfirmed().take();
+            let unread = lane.end();
             self.give_back_unread(unread);
         }
     }

@@ -29,8 +29,10 @@ const LANE_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Lane {
     epoch: Epoch,
-    /// Set when nobody listened at the other end, or it is no member any more.
+    /// Set when nobody listened at the other end.
     deaf: AtomicBool,
+    /// Set for good when the epoch is no member any more: it may listen for a while yet.
+    ended: AtomicBool,
     /// A std lock: held for one append or one take.
     queue: Mutex<Queue>,
     /// A std lock: held to add or take out.
@@ -70,8 +72,8 @@ pub enum Laned {
 
 impl Lane {
     pub(super) fn new(epoch: Epoch) -> Self {
-        let (deaf, queue, unconfirmed) = Default::default();
-        Self { epoch, deaf, queue, unconfirmed }
+        let (deaf, ended, queue, unconfirmed) = Default::default();
+        Self { epoch, deaf, ended, queue, unconfirmed }
     }
 
     /// Where it leads.
@@ -81,11 +83,17 @@ impl Lane {
 
     /// Whether what is put here is heard by nobody, as far as is known.
     pub fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Relaxed)
+        self.deaf.load(Ordering::Relaxed) || self.ended.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_deaf(&self, deaf: bool) {
         self.deaf.store(deaf, Ordering::Relaxed);
+    }
+
+    /// Ends it for good; answers what may not have been read.
+    pub(super) fn end(&self) -> Vec<Vec<u8>> {
+        self.ended.store(true, Ordering::Relaxed);
+        self.unconfirmed().close()
     }
 
     /// What was said and may not have been read.

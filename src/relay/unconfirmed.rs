@@ -34,6 +34,8 @@ pub(super) struct Unconfirmed {
     /// Probes that were passed on.
     probes: u64,
     probed: Option<Instant>,
+    /// Whether the peer is no more: nothing will be confirmed.
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -56,16 +58,18 @@ impl Unconfirmed {
         number
     }
 
-    /// It was passed on.
-    pub(super) fn keep(&mut self, number: u64, payload: Vec<u8>) {
-        let Some(sent) = self.payloads.iter_mut().find(|sent| sent.number == number) else {
-            return;
-        };
+    /// It was passed on. Answers it when nobody is left who could read it.
+    pub(super) fn keep(&mut self, number: u64, payload: Vec<u8>) -> Option<Vec<u8>> {
+        if self.is_closed {
+            return Some(payload);
+        }
+        let sent = self.payloads.iter_mut().find(|sent| sent.number == number)?;
         self.bytes += payload.len();
         sent.payload = payload;
         while self.bytes > BYTES {
             self.pop();
         }
+        None
     }
 
     /// It was not passed on, or nobody knows, or it has been read.
@@ -100,8 +104,10 @@ impl Unconfirmed {
         unread
     }
 
-    /// Takes out all, for the peer is no more.
-    pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
+    /// Takes out all, for the peer is no more; what is on its way to it comes back from
+    /// [`Self::keep`].
+    pub(super) fn close(&mut self) -> Vec<Vec<u8>> {
+        self.is_closed = true;
         std::iter::from_fn(|| self.pop()).collect()
     }
 
@@ -133,10 +139,11 @@ mod tests {
         assert!((1..PROBES).all(|_| unconfirmed.probed().is_empty()));
         unconfirmed.forget(numbers[1]);
         let late = unconfirmed.expect();
-        unconfirmed.keep(late, b"4".to_vec());
+        assert_eq!(unconfirmed.keep(late, b"4".to_vec()), None);
         assert_eq!(unconfirmed.probed(), [b"1", b"3"]);
-        assert_eq!(unconfirmed.take(), [b"4"]);
-        assert_eq!((unconfirmed.bytes, unconfirmed.take().len()), (0, 0));
+        assert_eq!(unconfirmed.close(), [b"4"]);
+        assert_eq!((unconfirmed.bytes, unconfirmed.close().len()), (0, 0));
+        assert_eq!(unconfirmed.keep(late + 1, b"5".to_vec()), Some(b"5".to_vec()), "it is late");
     }
 
     #[test]
@@ -145,7 +152,7 @@ mod tests {
         let number = unconfirmed.expect();
         unconfirmed.forget(number);
         unconfirmed.keep(number, b"1".to_vec());
-        assert!(unconfirmed.take().is_empty());
+        assert!(unconfirmed.close().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,6 +169,6 @@ mod tests {
     fn no_more_is_kept_than_the_bound_allows() {
         let large = vec![0; BYTES / 3];
         let (mut unconfirmed, _) = with(&[&large, &large, &large, &large]);
-        assert_eq!(unconfirmed.take().len(), 3);
+        assert_eq!(unconfirmed.close().len(), 3);
     }
 }

@@ -109,7 +109,8 @@ impl Relay {
             return;
         }
         if let Some(number) = number {
-            lane.unconfirmed().keep(*number, payload);
+            let late = lane.unconfirmed().keep(*number, payload);
+            self.give_back_unread(late.into_iter().collect());
         }
         if *probes {
             let unread = lane.unconfirmed().probed();
