@@ -1,4 +1,5 @@
 //! Thousands of clients, most of them up to no good, and what the others notice.
 
 mod churn;
+mod leaving;
 mod slowloris;

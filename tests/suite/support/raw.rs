@@ -65,6 +65,11 @@ impl Raw {
         Self { stream, seen: Vec::new() }
     }
 
+    /// Over a connection that the test has made.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, seen: Vec::new() }
+    }
+
     /// A WebSocket of `user`, by the header `username`.
     pub async fn connect(address: SocketAddr, user: &str) -> Self {
         Self::open(address).await.upgraded(user).await
