@@ -8,6 +8,7 @@
 //! decides.
 
 pub mod envelope;
+mod finish;
 mod lane;
 mod listening;
 mod losses;
@@ -20,12 +21,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::receipts::Receipts;
 pub use self::{
@@ -84,6 +86,14 @@ struct Shared {
     listed: Mutex<Vec<Arc<Lane>>>,
     wake: Notify,
     returns: mpsc::Sender<Returned>,
+    /// What came back and the router has not dealt with.
+    pending: AtomicUsize,
+    /// A round is being published.
+    is_writing: AtomicBool,
+    /// Ends the subscription.
+    closing: CancellationToken,
+    /// It has ended, and all was read.
+    closed: CancellationToken,
     /// What is being heard.
     listening: watch::Sender<Listening>,
     receipts: Receipts,
@@ -108,6 +118,10 @@ impl Relay {
             listed: Mutex::default(),
             wake: Notify::new(),
             returns,
+            pending: AtomicUsize::new(0),
+            is_writing: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
             listening: watch::Sender::default(),
             receipts: Receipts::default(),
             counters: Counters::default(),
@@ -174,9 +188,16 @@ impl Relay {
         &self.shared.losses
     }
 
+    /// One thing that came back is where it belongs.
+    pub fn dealt_with(&self) {
+        self.shared.pending.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// Gives something back to the router; what does not fit is lost, and counted.
     fn give_back(&self, returned: Returned) {
+        self.shared.pending.fetch_add(1, Ordering::AcqRel);
         if self.shared.returns.try_send(returned).is_err() {
+            self.dealt_with();
             self.shared.losses.overflow.fetch_add(1, Ordering::Relaxed);
         }
     }

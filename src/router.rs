@@ -149,7 +149,10 @@ impl Router {
             tokio::select! {
                 () = stop.cancelled() => return,
                 returned = returned.recv() => match returned {
-                    Some(returned) => self.take_back(returned).await,
+                    Some(returned) => {
+                        self.take_back(returned).await;
+                        self.shared.relay.iter().for_each(Relay::dealt_with);
+                    }
                     None => return,
                 }
             }

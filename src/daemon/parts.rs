@@ -289,11 +289,14 @@ impl<'a> Ground<'a> {
         let membership = Membership::new(config, parts, heart("fleet"));
         let member = membership.run(self.background.clone());
         let vital = Vital { tasks: self.tasks.clone(), fatal: fatal.clone() };
+        let (last, ear) = (registrar.clone(), relay.clone());
         vital.spawn("membership", async move {
             if let Err(mismatch) = member.await {
                 // The daemon waits for this, or has begun to stop: then nobody needs to know.
                 let _ = fatal.send(Fatal::Mismatch(mismatch)).await;
             }
+            last.settle_last_releases().await;
+            ear.finish().await;
             drop(guard);
         });
         let (hot, stop) = (redis.clone(), left.clone());

@@ -52,6 +52,8 @@ pub enum InboxEvent {
     Hears(u16),
     /// It is not heard any more.
     Deaf(u16),
+    /// It was closed, and all that was published before has been read.
+    Closed,
 }
 
 /// A subscription's number.
@@ -85,6 +87,9 @@ pub struct Inbox {
     layout: Option<watch::Receiver<u64>>,
     link: watch::Receiver<LinkState>,
     ready: VecDeque<InboxEvent>,
+    /// Ends the subscription.
+    closing: CancellationToken,
+    is_closing: bool,
 }
 
 /// A server that is listened to.
@@ -130,8 +135,16 @@ impl Inbox {
             layout: redis.layout(),
             link: redis.watch(),
             ready: VecDeque::new(),
+            closing: CancellationToken::new(),
+            is_closing: false,
             redis,
         }
+    }
+
+    /// The same, until `closing`: then it unsubscribes, so that whoever publishes learns that
+    /// nobody hears, reads what was published before, and says that it is closed.
+    pub fn until(self, closing: CancellationToken) -> Self {
+        Self { closing, ..self }
     }
 
     /// The next thing to know; never ends. A cancelled inbox must be dropped.
@@ -140,9 +153,13 @@ impl Inbox {
             if let Some(event) = self.ready.pop_front() {
                 return event;
             }
+            if self.is_closing && !self.hears_any() {
+                return InboxEvent::Closed;
+            }
             let due = self.due;
             tokio::select! {
                 biased;
+                () = self.closing.cancelled(), if !self.is_closing => self.close_all().await,
                 Some((id, word)) = self.ears.next(), if !self.ears.is_empty() => {
                     if let Some(event) = self.take(id, word) {
                         return event;
@@ -216,7 +233,28 @@ impl Inbox {
         (was == Stage::Heard(id)).then_some(InboxEvent::Deaf(place))
     }
 
+    fn hears_any(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Heard(_)))
+    }
+
+    async fn close_all(&mut self) {
+        (self.is_closing, self.due) = (true, None);
+        for id in self.posts.keys().copied().collect::<Vec<_>>() {
+            let heard = self.stages.iter().zip(&self.channels);
+            let heard = heard.filter(|(stage, _)| **stage == Stage::Heard(id));
+            let channels: Vec<_> = heard.map(|(_, channel)| channel.clone()).collect();
+            let Some(post) = self.posts.get_mut(&id) else { continue };
+            match timeout(PAUSE, post.mouth.unsubscribe(&channels)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => self.close(id),
+            }
+        }
+    }
+
     fn look_again(&mut self, pause: Duration) {
+        if self.is_closing {
+            return;
+        }
         let at = Instant::now() + pause;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }

@@ -118,6 +118,16 @@ impl Mouth {
         self.send(&commands).await
     }
 
+    /// The reverse: what was published before the answer comes to the ear before it.
+    pub async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), RedisError> {
+        let verb = if self.verb == "SUBSCRIBE" { "UNSUBSCRIBE" } else { "SUNSUBSCRIBE" };
+        let commands: Vec<u8> = channels
+            .iter()
+            .flat_map(|channel| cmd(verb).arg(channel).get_packed_command())
+            .collect();
+        self.send(&commands).await
+    }
+
     async fn send(&mut self, bytes: &[u8]) -> Result<(), RedisError> {
         self.stream.write_all(bytes).await?;
         Ok(self.stream.flush().await?)

@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Relay {
-    /// Listens until `stop`; `heart` is beaten meanwhile.
+    /// Listens until `stop`, or until it was closed and all was read; `heart` is beaten meanwhile.
     pub async fn read(&self, heart: Heart, stop: CancellationToken) {
         let mut epochs = self.shared.epoch.watch();
         loop {
@@ -31,22 +31,24 @@ impl Relay {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = epochs.changed() => {}
-                () = self.listen(epoch) => {}
+                () = self.listen(epoch) => return self.shared.closed.cancel(),
                 () = rest(&heart) => {}
             }
         }
     }
 
-    /// Hands on what is heard, for ever.
+    /// Hands on what is heard, until all of it has been heard.
     async fn listen(&self, epoch: Epoch) {
         let (redis, listening) = (&self.shared.redis, &self.shared.listening);
         listening.send_modify(|all| all.begin(epoch, redis.keys().inboxes()));
-        let mut inbox = redis.inbox(epoch, probe());
+        let closing = self.shared.closing.clone();
+        let mut inbox = redis.inbox(epoch, probe()).until(closing);
         loop {
             match inbox.next().await {
                 InboxEvent::Message(payload) => self.open(epoch, payload.into()),
                 InboxEvent::Hears(place) => listening.send_modify(|all| all.hears(place)),
                 InboxEvent::Deaf(place) => listening.send_modify(|all| all.is_deaf(place)),
+                InboxEvent::Closed => return,
             }
         }
     }

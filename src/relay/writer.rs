@@ -39,9 +39,11 @@ impl Relay {
     async fn write_all(&self, heart: &Heart) {
         loop {
             heart.beat();
+            // Before the lanes are looked at: nothing is ever in neither.
+            self.shared.is_writing.store(true, Ordering::Release);
             let round = self.take_round();
             if round.is_empty() {
-                return;
+                return self.shared.is_writing.store(false, Ordering::Release);
             }
             self.write_round(round).await;
         }

@@ -29,6 +29,7 @@ mod handshake;
 mod health;
 mod idle;
 mod keep;
+mod last_words;
 mod isolation;
 mod lifecycle;
 mod limits;

@@ -46,6 +46,12 @@ impl Leaving {
         }
     }
 
+    /// The same, with nothing that it has not written.
+    pub fn without_messages(&self) -> Self {
+        let (device, tag) = (self.device.clone(), self.tag.clone());
+        Self { epoch: self.epoch, user: self.user, device, tag, unwritten: Vec::new() }
+    }
+
     fn bytes(&self) -> usize {
         self.unwritten.iter().map(|(_, one)| one.text.len()).sum()
     }

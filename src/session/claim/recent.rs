@@ -26,14 +26,14 @@ pub(super) struct Recent(Mutex<VecDeque<(Instant, Leaving)>>);
 
 impl Recent {
     /// The store has answered this one. What it kept of the user's messages is not kept here.
-    pub(super) fn note(&self, leaving: Leaving) {
+    pub(super) fn note(&self, leaving: &Leaving) {
         let mut recent = self.lock();
         while recent.len() >= MOST
             || recent.front().is_some_and(|(at, ..)| at.elapsed() > REMEMBERED)
         {
             recent.pop_front();
         }
-        recent.push_back((Instant::now(), Leaving { unwritten: Vec::new(), ..leaving }));
+        recent.push_back((Instant::now(), leaving.without_messages()));
     }
 
     /// All of the last while; they are forgotten here.
@@ -61,21 +61,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_last_minutes_releases_are_said_again_once_and_in_their_order() {
         let recent = Recent::default();
-        recent.note(leaving(1, &[]));
+        recent.note(&leaving(1, &[]));
         advance(REMEMBERED / 2).await;
-        recent.note(leaving(2, &[]));
-        recent.note(leaving(3, &[]));
+        recent.note(&leaving(2, &[]));
+        recent.note(&leaving(3, &[]));
         advance(REMEMBERED / 2 + Duration::from_millis(1)).await;
         assert_eq!(devices(&recent.take()), ["~2", "~3"], "the first is over a minute ago");
         assert!(recent.take().is_empty(), "and they are said again once");
-        recent.note(leaving(4, &[]));
+        recent.note(&leaving(4, &[]));
         assert_eq!(devices(&recent.take()), ["~4"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_kept_is_not_said_again() {
         let recent = Recent::default();
-        recent.note(leaving(1, &[10, 20]));
+        recent.note(&leaving(1, &[10, 20]));
         let again = recent.take();
         assert_eq!(devices(&again), ["~1"]);
         assert!(again[0].unwritten.is_empty());
@@ -85,13 +85,13 @@ mod tests {
     async fn the_oldest_give_way_and_nothing_old_is_kept_for_long() {
         let recent = Recent::default();
         for number in 0..=MOST as u64 {
-            recent.note(leaving(number, &[]));
+            recent.note(&leaving(number, &[]));
         }
         assert_eq!(recent.lock().len(), MOST);
         let first = recent.lock().front().map(|(_, one)| one.device.clone());
         assert_eq!(first.as_deref(), Some("~1"));
         advance(REMEMBERED * 2).await;
-        recent.note(leaving(1, &[]));
+        recent.note(&leaving(1, &[]));
         assert_eq!(recent.lock().len(), 1, "the next one throws the old ones out");
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::{StreamExt, stream};
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::{Registrar, lost::Leaving};
@@ -29,6 +29,9 @@ const STEP_TIME: Duration = Duration::from_millis(100);
 
 /// Lost releases on their way at the same time.
 const SETTLED_AT_ONCE: usize = 128;
+
+/// How long an instance that stops says again what was not answered; peers find the rest.
+const LAST_TRY: Duration = Duration::from_secs(1);
 
 /// How often what arrived during a release is handed on before the connection is let go.
 const LEAVING_ROUNDS: usize = 8;
@@ -66,25 +69,29 @@ impl Registrar {
             if step.is_empty() {
                 return;
             }
+            // Whoever stops here leaves nothing out.
+            let step: Vec<_> = step.into_iter().map(|one| Kept::new(self, one)).collect();
             sleep_until(slot).await;
             slot += STEP_TIME;
-            let settling = step.into_iter().map(|leaving| self.settle_release(leaving));
-            let settling = stream::iter(settling).buffer_unordered(SETTLED_AT_ONCE);
+            let settling = stream::iter(step).map(|kept| self.settle_release(kept));
+            let settling = settling.buffer_unordered(SETTLED_AT_ONCE);
             if !settling.all(async |is_settled| is_settled).await {
                 return;
             }
         }
     }
 
-    async fn settle_release(&self, leaving: Leaving) -> bool {
+    /// The same for an instance that stops, which has not long to wait.
+    pub async fn settle_last_releases(&self) {
+        let _ = timeout(LAST_TRY, self.settle_releases()).await;
+    }
+
+    async fn settle_release(&self, mut kept: Kept) -> bool {
+        let Some(leaving) = &kept.leaving else { return true };
         let user = leaving.user;
-        match self.say_release(leaving).await {
-            Ok(unkept) => self.hand_on(user, unkept).await,
-            Err(leaving) => {
-                self.keep_lost(leaving);
-                return false;
-            }
-        }
+        let Some(unkept) = self.say_release(leaving).await else { return false };
+        kept.leaving = None;
+        self.hand_on(user, unkept).await;
         true
     }
 
@@ -127,39 +134,58 @@ impl Registrar {
             unwritten: unwritten.into_iter().map(|one| (one.name_to_keep(), one)).collect(),
         };
         let Ok(_place) = self.shared.releasing.acquire().await else { return Vec::new() };
-        self.say_release(leaving).await.unwrap_or_else(|leaving| {
-            self.keep_lost(leaving);
-            Vec::new()
-        })
+        // Also when this is not waited for until the end.
+        let mut kept = Kept::new(self, leaving);
+        let Some(leaving) = &kept.leaving else { return Vec::new() };
+        let Some(unkept) = self.say_release(leaving).await else { return Vec::new() };
+        kept.leaving = None;
+        unkept
     }
 
-    /// Answers what was not kept because the user has other connections, or all of it if there was
-    /// no answer.
-    async fn say_release(&self, leaving: Leaving) -> Result<Vec<Delivery>, Leaving> {
+    /// Answers what was not kept because the user has other connections; `None` without an answer.
+    async fn say_release(&self, leaving: &Leaving) -> Option<Vec<Delivery>> {
         let release = leaving.release(self.shared.config.max_stored_message);
         let asked = release.unwritten.len() as u64;
-        match self.shared.store.disconnect(leaving.epoch, &release).await {
-            Ok(released) if released.left == 0 => {
-                let full = asked.saturating_sub(released.kept);
-                self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);
-                self.shared.recent.note(leaving);
-                Ok(Vec::new())
-            }
-            Ok(_) => {
-                let unwritten = leaving.unwritten.iter();
-                let unkept = unwritten.map(|(mid, one)| one.clone().renamed(*mid)).collect();
-                self.shared.recent.note(leaving);
-                Ok(unkept)
-            }
+        let released = match self.shared.store.disconnect(leaving.epoch, &release).await {
+            Ok(released) => released,
             Err(error) => {
                 debug!("a release is not answered yet: {error}");
-                Err(leaving)
+                return None;
             }
+        };
+        self.shared.recent.note(leaving);
+        if released.left == 0 {
+            let full = asked.saturating_sub(released.kept);
+            self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);
+            return Some(Vec::new());
         }
+        let unwritten = leaving.unwritten.iter();
+        Some(unwritten.map(|(mid, one)| one.clone().renamed(*mid)).collect())
     }
 
     fn keep_lost(&self, leaving: Leaving) {
         let dropped = self.shared.lost.push(leaving);
         self.shared.router.counters().dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+}
+
+/// A release that is on its way, and is said again if it is not answered.
+struct Kept {
+    registrar: Registrar,
+    /// `None` once it is answered.
+    leaving: Option<Leaving>,
+}
+
+impl Kept {
+    fn new(registrar: &Registrar, leaving: Leaving) -> Self {
+        Self { registrar: registrar.clone(), leaving: Some(leaving) }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(leaving) = self.leaving.take() {
+            self.registrar.keep_lost(leaving);
+        }
     }
 }

@@ -98,6 +98,19 @@ impl Client {
         }
     }
 
+    /// The next text frame; `None` when the server has closed.
+    #[allow(dead_code, reason = "benches/load.rs shares this file")]
+    pub async fn hear_until_close(&mut self) -> Option<String> {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return Some(text.to_string()),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                Ok(_) => return None,
+                Err(_) => panic!("expected a text frame or a close, and none came"),
+            }
+        }
+    }
+
     /// The next text frame must be this.
     pub async fn expect(&mut self, text: &str) {
         assert_eq!(self.hear().await, text);
