@@ -7,6 +7,7 @@ mod fleet;
 #[cfg(test)]
 mod manual;
 mod table;
+mod top;
 pub mod users;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -257,6 +258,7 @@ mod tests {
             "wsfleetd connections --user Sid --json --config f",
             "wsfleetd kick Sid --config f",
             "wsfleetd log-level debug --config f",
+            "wsfleetd top --once --interval 1s --config f",
         ] {
             let cli =
                 Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -8,14 +8,15 @@
 mod answers;
 pub mod client;
 mod desk;
+mod neighbours;
 mod socket;
 
 use std::path::{Path, PathBuf};
 
 pub use self::{
     answers::{
-        ConnectionItem, ConnectionPage, FleetStatus, Kick, Kicked, Level, Load, Messages, Problem,
-        State, Status,
+        ConnectionItem, ConnectionPage, FleetStatus, Kick, Kicked, Level, Load, Messages, PeerItem,
+        PeerList, Problem, State, Status,
     },
     desk::{Desk, Fleet, Parts},
     socket::{BindError, Socket},

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -170,7 +170,7 @@ impl Service {
 
     async fn app(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz") => self.healthz(),
+            (&Method::GET, "/healthz") => self.healthz(request.headers()),
             (_, path) if self.wants_socket(&request, path) => {
                 self.upgrader.upgrade(request, arrival).await
             }
@@ -184,7 +184,7 @@ impl Service {
 
     async fn api(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz" | "/api/healthz") => self.healthz(),
+            (&Method::GET, "/healthz" | "/api/healthz") => self.healthz(request.headers()),
             (_, path) if self.wants_socket(&request, path) => {
                 self.upgrader.upgrade(request, arrival).await
             }
@@ -206,14 +206,14 @@ impl Service {
     }
 
     /// For the load balancer, and for peers that want to know whether Redis is well.
-    fn healthz(&self) -> Response<Full<Bytes>> {
+    fn healthz(&self, asked: &HeaderMap) -> Response<Full<Bytes>> {
         let Some(standing) = self.health.standing() else { return plain(StatusCode::OK, "ok\n") };
         let mut response = if standing.is_cut_off() {
             plain(StatusCode::SERVICE_UNAVAILABLE, "cut off from Redis\n")
         } else {
             plain(StatusCode::OK, "ok\n")
         };
-        peer::write(standing.health(), response.headers_mut());
+        peer::write(standing.health(), asked, response.headers_mut());
         response
     }
 

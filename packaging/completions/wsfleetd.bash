@@ -46,6 +46,9 @@ _wsfleetd() {
             wsfleetd,status)
                 cmd="wsfleetd__subcmd__status"
                 ;;
+            wsfleetd,top)
+                cmd="wsfleetd__subcmd__top"
+                ;;
             wsfleetd,users)
                 cmd="wsfleetd__subcmd__users"
                 ;;
@@ -96,6 +99,9 @@ _wsfleetd() {
                 ;;
             wsfleetd__subcmd__help,status)
                 cmd="wsfleetd__subcmd__help__subcmd__status"
+                ;;
+            wsfleetd__subcmd__help,top)
+                cmd="wsfleetd__subcmd__help__subcmd__top"
                 ;;
             wsfleetd__subcmd__help,users)
                 cmd="wsfleetd__subcmd__help__subcmd__users"
@@ -200,7 +206,7 @@ _wsfleetd() {
 
     case "${cmd}" in
         wsfleetd)
-            opts="-h -V --config --help --version run demo check-config doctor fleet users status connections kick log-level help"
+            opts="-h -V --config --help --version run demo check-config doctor fleet users status top connections kick log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -408,7 +414,7 @@ _wsfleetd() {
             return 0
             ;;
         wsfleetd__subcmd__help)
-            opts="run demo check-config doctor fleet users status connections kick log-level help"
+            opts="run demo check-config doctor fleet users status top connections kick log-level help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -576,6 +582,20 @@ _wsfleetd() {
             return 0
             ;;
         wsfleetd__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsfleetd__subcmd__help__subcmd__top)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -790,6 +810,28 @@ _wsfleetd() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsfleetd__subcmd__top)
+            opts="-h --interval --once --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -1,4 +1,4 @@
-//! `status`, `connections`, `kick`, `log-level`: questions to the daemon that runs on this machine.
+//! `status`, `connections`, `kick`, `log-level`, `top`: questions to the daemon that runs on this machine.
 //!
 //! Text for people, JSON for scripts; what the JSON holds is [`crate::control`]'s word for word.
 
@@ -14,13 +14,14 @@ use http::Method;
 use serde::Serialize;
 use url::form_urlencoded;
 
+use super::top::Top;
 use crate::control::{self, ConnectionPage, Kick, Kicked, Level, Status, client::CallError};
 
 /// Connections asked for at a time.
 const PAGE: usize = 5000;
 
 /// No body.
-const NOTHING: Option<&()> = None;
+pub(super) const NOTHING: Option<&()> = None;
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Watch this instance and the fleet: connections, rates, CPU, memory, peers, slow clients
+    ///
+    /// q quits, s sorts the members by another column, r looks at once. Where standard output is no
+    /// terminal, or with --once, one frame is printed as plain text.
+    Top(Top),
     /// List the connections of the daemon on this machine, in the order in which they came
     Connections {
         /// Only this user's
@@ -70,6 +76,7 @@ pub async fn run(command: Command, runtime_dir: &Path, out: &mut impl Write) -> 
             let status: Status = daemon.ask(Method::GET, "/status", NOTHING).await?;
             if json { print_json(&status, out) } else { text::status(&status, out) }
         }
+        Command::Top(top) => top.run(&daemon, out).await,
         Command::Connections { user, json } => connections(&daemon, user, json, out).await,
         Command::Kick { username, json } => {
             let kick = Kick { user: username };
@@ -128,10 +135,15 @@ fn print_json(value: &impl Serialize, out: &mut impl Write) -> anyhow::Result<()
 }
 
 /// The other end.
-struct Daemon(PathBuf);
+pub(super) struct Daemon(PathBuf);
 
 impl Daemon {
-    async fn ask<T: serde::de::DeserializeOwned>(
+    /// Its process id, as the kernel tells it.
+    pub(super) async fn process_id(&self) -> Option<i32> {
+        control::client::process_id(&self.0).await
+    }
+
+    pub(super) async fn ask<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
         target: &str,

@@ -79,7 +79,7 @@ pub struct Messages {
 }
 
 /// `GET /connections?user=&after=&limit=`: connections of this instance, in the order in which they
-/// came.
+/// came; `?waiting=1&limit=`: those whose clients have something to take, the slowest first.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConnectionPage {
     pub items: Vec<ConnectionItem>,
@@ -99,6 +99,29 @@ pub struct ConnectionItem {
     pub registered: bool,
     /// Bytes that its client has still to take.
     pub waiting_bytes: usize,
+}
+
+/// `GET /peers`: the members of the fleet, this instance included. None where it is alone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct PeerList {
+    pub peers: Vec<PeerItem>,
+}
+
+/// One member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerItem {
+    pub instance: String,
+    pub epoch: String,
+    /// Whether it is the one that answers.
+    pub own: bool,
+    pub zone: Option<String>,
+    pub version: String,
+    /// Since its last heartbeat was seen from here, in milliseconds; `None`: not seen yet.
+    pub heartbeat_age_ms: Option<u64>,
+    /// What it says when it is asked, at most every few seconds; `None`: it does not answer.
+    pub connections: Option<u32>,
+    /// Whether it says that it holds its lease.
+    pub lease: Option<bool>,
 }
 
 /// `POST /kick`: whom.

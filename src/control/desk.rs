@@ -1,6 +1,7 @@
 //! Where the operator's questions are answered: one table of routes over what the daemon knows.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
@@ -15,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
-    ConnectionItem, ConnectionPage, FleetStatus, Kick, Kicked, Level, Load, Messages, Problem,
-    State, Status,
+    ConnectionItem, ConnectionPage, FleetStatus, Kick, Kicked, Level, Load, Messages, PeerList,
+    Problem, State, Status, neighbours::Neighbours,
 };
 use crate::{
     clock,
-    fleet::membership::Lease,
-    http::Health,
+    fleet::{membership::Lease, roster::Roster},
+    http::{Health, HttpPeers},
     hub::{Connection, Hub},
     ids::{CurrentEpoch, InstanceId, UserId},
     lifecycle::Tasks,
@@ -50,6 +51,8 @@ pub struct Fleet {
     pub lease: Lease,
     /// What went to and fro.
     pub relay: Relay,
+    /// Who the members are.
+    pub roster: Roster,
 }
 
 /// What it looks at.
@@ -81,6 +84,7 @@ pub struct Parts {
 pub struct Desk {
     parts: Arc<Parts>,
     start: Instant,
+    neighbours: Arc<Neighbours>,
 }
 
 /// A refusal: the status, and words for a person.
@@ -89,7 +93,8 @@ type Refusal = (StatusCode, String);
 impl Desk {
     /// Open from now on.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), start: Instant::now() }
+        let neighbours = Arc::new(Neighbours::new(Arc::new(HttpPeers)));
+        Self { parts: Arc::new(parts), start: Instant::now(), neighbours }
     }
 
     /// Answers one request; `caller` is the user id of who asks, as far as the kernel tells.
@@ -101,6 +106,7 @@ impl Desk {
         let caller = caller.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/status") => respond(Ok(self.status().await)),
+            (&Method::GET, "/peers") => respond(Ok(self.peers().await)),
             (&Method::GET, "/connections") => respond(self.connections(request.uri().query())),
             (&Method::POST, "/kick") => respond(self.kick(request, &caller).await),
             (&Method::GET, "/log-level") => respond(Ok(self.level())),
@@ -133,6 +139,16 @@ impl Desk {
         }
     }
 
+    async fn peers(&self) -> PeerList {
+        match &self.parts.fleet {
+            Some(fleet) => {
+                let (own, open) = (fleet.epoch.get(), self.parts.hub.len());
+                self.neighbours.list(&fleet.roster, own, open, fleet.lease.is_held()).await
+            }
+            None => PeerList::default(),
+        }
+    }
+
     fn messages(&self) -> Messages {
         let counters = self.parts.router.counters();
         Messages {
@@ -149,6 +165,9 @@ impl Desk {
             url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
         let after = number(&query, "after")?;
         let limit = number(&query, "limit")?.unwrap_or(u64::MAX).clamp(1, MAX_PAGE as u64) as usize;
+        if query.contains_key("waiting") {
+            return Ok(self.slowest(limit));
+        }
         let is_later = |connection: &Connection| after.is_none_or(|a| connection.number() > a);
         let mut found = match query.get("user") {
             Some(user) => {
@@ -163,6 +182,14 @@ impl Desk {
         found.truncate(limit);
         let next = found.last().filter(|_| has_more).map(|last| last.number());
         Ok(ConnectionPage { items: found.iter().map(|one| item(one)).collect(), next })
+    }
+
+    /// Those whose clients have most to take, the worst first; one page.
+    fn slowest(&self, limit: usize) -> ConnectionPage {
+        let mut found = self.parts.hub.select(|connection| connection.outbox().waiting_bytes() > 0);
+        found.sort_by_cached_key(|connection| Reverse(connection.outbox().waiting_bytes()));
+        found.truncate(limit);
+        ConnectionPage { items: found.iter().map(|one| item(one)).collect(), next: None }
     }
 
     async fn kick(&self, request: Request<Incoming>, caller: &str) -> Result<Kicked, Refusal> {

@@ -248,7 +248,8 @@ impl<'a> Ground<'a> {
         let (relay, returned) =
             Relay::new(redis.clone(), self.hub.clone(), self.epoch.clone(), window);
         let (lease, roster) = (Lease::new(self.settings.fleet.lease), Roster::default());
-        let standing = Standing::new(lease.clone());
+        let desk_roster = roster.clone();
+        let standing = Standing::new(lease.clone(), self.hub.clone());
         // Redis and the relay go on until membership has left, and the last keys are written.
         let left = CancellationToken::new();
         let guard = Arc::new(left.clone().drop_guard());
@@ -313,7 +314,7 @@ impl<'a> Ground<'a> {
         let (epoch, view) = (self.epoch.clone(), self.view.clone());
         let returns = router.clone();
         vital.spawn("returns", async move { returns.run(returned, left).await });
-        let desk = control::Fleet { epoch, view, lease, relay };
+        let desk = control::Fleet { epoch, view, lease, relay, roster: desk_roster };
         Fleet { router, registrar, desk, standing }
     }
 

@@ -62,6 +62,8 @@ pub struct PeerHealth {
     pub redis_is_up: bool,
     /// Members that have fallen silent lately, as it sees it.
     pub silent: u32,
+    /// Connections it holds; `None`: it does not say.
+    pub connections: Option<u32>,
 }
 
 /// The question to a peer.
@@ -73,9 +75,10 @@ pub trait Peers: Send + Sync {
 }
 
 /// How this instance stands, for its health checks; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Standing {
     lease: Lease,
+    hub: Hub,
     shared: Arc<Shared>,
 }
 
@@ -86,15 +89,16 @@ struct Shared {
 }
 
 impl Standing {
-    /// Over its lease.
-    pub fn new(lease: Lease) -> Self {
-        Self { lease, shared: Arc::default() }
+    /// Over its lease, and the connections it has.
+    pub fn new(lease: Lease, hub: Hub) -> Self {
+        Self { lease, hub, shared: Arc::default() }
     }
 
     /// What peers are told.
     pub fn health(&self) -> PeerHealth {
         let silent = self.shared.silent.load(Ordering::Relaxed);
-        PeerHealth { redis_is_up: self.lease.is_held(), silent }
+        let connections = u32::try_from(self.hub.len()).ok();
+        PeerHealth { redis_is_up: self.lease.is_held(), silent, connections }
     }
 
     /// Whether Redis is well and cannot be reached from here: no client should come.
@@ -235,12 +239,12 @@ mod tests {
     use super::*;
 
     fn up(silent: u32) -> PeerHealth {
-        PeerHealth { redis_is_up: true, silent }
+        PeerHealth { redis_is_up: true, silent, connections: None }
     }
 
     #[test]
     fn two_must_say_that_redis_is_well() {
-        let down = PeerHealth { redis_is_up: false, silent: 0 };
+        let down = PeerHealth { redis_is_up: false, silent: 0, connections: None };
         for (answers, alone) in [
             (&[up(1), up(1), down][..], true),
             (&[up(0), up(0)], true),

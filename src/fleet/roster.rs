@@ -3,10 +3,11 @@
 //! Kept as it was last read, also while Redis is away: an instance that is cut off from Redis must
 //! still know whom to ask about it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::{ids::Epoch, store::MemberRow};
 
@@ -40,18 +41,35 @@ impl Info {
 
 /// The members at the last look; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Roster(Arc<ArcSwap<HashMap<Epoch, Info>>>);
+pub struct Roster {
+    members: Arc<ArcSwap<HashMap<Epoch, Info>>>,
+    /// When a heartbeat of each was last seen.
+    heard: Arc<ArcSwap<HashMap<Epoch, Instant>>>,
+}
 
 impl Roster {
     /// Takes the table as it was read.
     pub fn set(&self, table: &[MemberRow]) {
         let all = table.iter().map(|row| (row.epoch, Info::parse(&row.info))).collect();
-        self.0.store(Arc::new(all));
+        self.members.store(Arc::new(all));
+    }
+
+    /// Takes when the counter of each member was last seen to move.
+    pub(super) fn hear(&self, heard: HashMap<Epoch, Instant>) {
+        self.heard.store(Arc::new(heard));
+    }
+
+    /// Every member with what it says of itself and the age of its last heartbeat, as far as either
+    /// is known.
+    pub fn all(&self) -> Vec<(Epoch, Info, Option<Duration>)> {
+        let (members, heard) = (self.members.load(), self.heard.load());
+        let age = |epoch: &Epoch| heard.get(epoch).map(Instant::elapsed);
+        members.iter().map(|(epoch, info)| (*epoch, info.clone(), age(epoch))).collect()
     }
 
     /// What is known of a member.
     pub fn of(&self, epoch: Epoch) -> Option<Info> {
-        self.0.load().get(&epoch).cloned()
+        self.members.load().get(&epoch).cloned()
     }
 
     /// How people call a member.
@@ -61,6 +79,6 @@ impl Roster {
 
     /// Everybody but the process of this origin.
     pub fn others(&self, origin: &str) -> Vec<Info> {
-        self.0.load().values().filter(|info| info.origin != origin).cloned().collect()
+        self.members.load().values().filter(|info| info.origin != origin).cloned().collect()
     }
 }

@@ -21,6 +21,13 @@ const REDIS: HeaderName = HeaderName::from_static("x-wsfleetd-redis");
 /// How many members have fallen silent lately, as that instance sees it.
 const SILENT: HeaderName = HeaderName::from_static("x-wsfleetd-silent");
 
+/// How many connections it holds. Not for the world: only who asks without a proxy between, as
+/// peers do and nobody who comes through the load balancer, is told.
+const CONNECTIONS: HeaderName = HeaderName::from_static("x-wsfleetd-connections");
+
+/// Every load balancer writes it.
+const PROXIED: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// A peer in the same group that does not answer within this is no witness.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -35,11 +42,14 @@ impl Peers for HttpPeers {
     }
 }
 
-/// Says to a peer how this instance stands.
-pub(super) fn write(health: PeerHealth, headers: &mut HeaderMap) {
+/// Says to a peer, who asked with these headers, how this instance stands.
+pub(super) fn write(health: PeerHealth, asked: &HeaderMap, headers: &mut HeaderMap) {
     let word = if health.redis_is_up { "up" } else { "down" };
     headers.insert(REDIS, HeaderValue::from_static(word));
     headers.insert(SILENT, HeaderValue::from(health.silent));
+    if let Some(connections) = health.connections.filter(|_| !asked.contains_key(PROXIED)) {
+        headers.insert(CONNECTIONS, HeaderValue::from(connections));
+    }
 }
 
 fn read(headers: &HeaderMap) -> Option<PeerHealth> {
@@ -48,8 +58,8 @@ fn read(headers: &HeaderMap) -> Option<PeerHealth> {
         b"down" => false,
         _ => return None,
     };
-    let silent = headers.get(SILENT)?.to_str().ok()?.parse().ok()?;
-    Some(PeerHealth { redis_is_up, silent })
+    let number = |name| headers.get(name)?.to_str().ok()?.parse::<u32>().ok();
+    Some(PeerHealth { redis_is_up, silent: number(&SILENT)?, connections: number(&CONNECTIONS) })
 }
 
 async fn head_of(address: &str) -> Option<HeaderMap> {
@@ -71,13 +81,18 @@ mod tests {
     #[test]
     fn what_is_said_is_what_is_heard() {
         for health in [
-            PeerHealth { redis_is_up: true, silent: 0 },
-            PeerHealth { redis_is_up: false, silent: 17 },
+            PeerHealth { redis_is_up: true, silent: 0, connections: Some(7) },
+            PeerHealth { redis_is_up: false, silent: 17, connections: None },
         ] {
             let mut headers = HeaderMap::new();
-            write(health, &mut headers);
+            write(health, &HeaderMap::new(), &mut headers);
             assert_eq!(read(&headers), Some(health));
         }
+        let (mut headers, mut proxied) = (HeaderMap::new(), HeaderMap::new());
+        proxied.insert(PROXIED, HeaderValue::from_static("198.51.100.7"));
+        let health = PeerHealth { redis_is_up: true, silent: 0, connections: Some(7) };
+        write(health, &proxied, &mut headers);
+        assert_eq!(read(&headers), Some(PeerHealth { connections: None, ..health }));
         assert_eq!(read(&HeaderMap::new()), None);
     }
 }

@@ -53,6 +53,7 @@ mod support;
 mod telemetry;
 mod tidy;
 mod tls;
+mod top;
 mod transcript;
 mod user_limit;
 mod users;

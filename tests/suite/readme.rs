@@ -190,6 +190,7 @@ fn the_commands_of_an_installed_machine_work() {
     let dir = instance.dir().to_str().expect("a path");
     let said = machine.run(&run("wsfleetd kick"), &[("WSFLEETD__INSTANCE__RUNTIME_DIR", dir)]);
     assert!(said.contains("serving") && said.contains("Sunil  127.0.0.1"), "{said}");
+    assert!(said.contains("messages/s") && said.contains("alone, without Redis"), "{said}");
     assert!(said.contains("Sunil is kicked off 1 instances"), "{said}");
     assert!(said.ends_with("info,wsfleetd::relay=debug\n"), "{said}");
     client.shows(r#"Disconnected (code: 1000, reason: "Connection Closed Normally")"#);

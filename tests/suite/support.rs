@@ -17,6 +17,7 @@ pub mod moto;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod pty;
 pub mod raw;
 pub mod recorder;
 pub mod redis;

@@ -59,6 +59,8 @@ impl Membership {
             }
         }
         self.peers.entry(me).and_modify(|own| own.unchanged = 0);
+        let heard = self.peers.iter().map(|(epoch, peer)| (*epoch, peer.seen));
+        self.parts.roster.hear(heard.collect());
         let view = &self.parts.view;
         view.set(members, dead);
         if changed {
