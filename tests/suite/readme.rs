@@ -23,11 +23,11 @@ enum Proof {
     TestsRun,
     /// [`the_commands_of_an_installed_machine_work`]
     Machine,
-    /// A file that runs it, and the words with which it does.
+    /// A file that runs it, or one of those in a folder, and the words with which it does.
     RunBy(&'static str, &'static str),
 }
 
-const PACKAGE_TEST: &str = "tests/package/package_test.py";
+const PACKAGE_TESTS: &str = "tests/package";
 
 /// The whole command, or, where it ends in a sign, its beginning.
 const PROOFS: &[(&str, Proof)] = &[
@@ -42,35 +42,35 @@ const PROOFS: &[(&str, Proof)] = &[
     ("cargo deb", Proof::RunBy("tests/lib/package.sh", "cargo deb --quiet --locked")),
     (
         "sudo apt-get install ./target/debian/",
-        Proof::RunBy(PACKAGE_TEST, r#""apt-get", "install", "--yes""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""apt-get", "install", "--yes""#),
     ),
     (
         "sudo systemctl start wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""systemctl", "start", "wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""systemctl", "start", "wsfleetd""#),
     ),
     (
         "sudo systemctl reload wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""systemctl", "reload", "wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""systemctl", "reload", "wsfleetd""#),
     ),
     (
         "sudo systemctl restart wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""systemctl", "restart", "--no-block", "wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""systemctl", "restart", "--no-block", "wsfleetd""#),
     ),
     (
         "sudo systemctl stop wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""systemctl", "stop", "--no-block", "wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""systemctl", "stop", "--no-block", "wsfleetd""#),
     ),
     (
         "systemctl status wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""systemctl", "status", "wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""systemctl", "status", "wsfleetd""#),
     ),
     (
         "journalctl --unit=wsfleetd",
-        Proof::RunBy(PACKAGE_TEST, r#""journalctl", "--no-pager", "--unit=wsfleetd""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""journalctl", "--no-pager", "--unit=wsfleetd""#),
     ),
     (
         "journalctl --catalog MESSAGE_ID=",
-        Proof::RunBy(PACKAGE_TEST, r#""journalctl", "--catalog", "--no-pager""#),
+        Proof::RunBy(PACKAGE_TESTS, r#""journalctl", "--catalog", "--no-pager""#),
     ),
     ("openssl rand -base64 48 | sudo install ", Proof::Machine),
     ("sudo wsfleetd fleet list", Proof::RunBy("tests/suite/purge.rs", r#"&["list"]"#)),
@@ -99,7 +99,7 @@ fn every_command_is_run_somewhere() {
     for command in commands {
         let proof = proof(command).unwrap_or_else(|| panic!("nothing runs {command:?}"));
         if let Proof::RunBy(file, words) = proof {
-            let file_text = fs::read_to_string(root().join(file)).expect(file);
+            let file_text = text_of(file);
             assert!(file_text.contains(words), "{file} does not run {command:?} as {words}");
         }
     }
@@ -235,6 +235,17 @@ fn every_setting_it_names_exists_and_every_section_is_in_its_table() {
     for section in sections {
         assert!(README.contains(&format!("`[{section}]`")), "[{section}] is not in the table");
     }
+}
+
+/// Of a file, or of all Python in a folder.
+fn text_of(place: &str) -> String {
+    let place = root().join(place);
+    if !place.is_dir() {
+        return fs::read_to_string(&place).unwrap_or_else(|error| panic!("{place:?}: {error}"));
+    }
+    let files = fs::read_dir(&place).expect("a folder").flatten().map(|file| file.path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "py"));
+    files.map(|file| fs::read_to_string(file).expect("a test")).collect()
 }
 
 fn root() -> &'static Path {
