@@ -29,7 +29,7 @@ run_suite() {
 
 # The tests marked #[ignore = "long: ..."], which take minutes.
 run_long_suites() {
-    nextest long --run-ignored only
+    WSFLEETD_TEST_PREDECESSOR=$PREDECESSOR/wsfleetd nextest long --run-ignored only
 }
 
 # Everything that may happen within bounds; WSFLEETD_MODEL=soak goes further (tests/model/README.md).

@@ -28,6 +28,21 @@ pack() {
     cargo deb --quiet --no-build --locked --dbgsym --compress-system --output "$1/"
 }
 
+# The package for the other processor: a second release build, of which nothing is run but its name.
+build_arm64() {
+    local target=aarch64-unknown-linux-gnu to=$WORK/arm64 deb
+    install_debian aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64-static:qemu-user-static
+    rustup target add "$target"
+    env --unset=SOURCE_DATE_EPOCH cargo deb --quiet --locked --target "$target" --dbgsym --output "$to/"
+    deb=$(echo "$to"/*_arm64.deb)
+    lintian --fail-on error,warning "$deb"
+    # Cross-built, the libraries may go unnoticed.
+    dpkg-deb --field "$deb" Depends | grep --quiet 'libc6 '
+    dpkg-deb --extract "$deb" "$to/tree"
+    qemu-aarch64-static -L /usr/aarch64-linux-gnu "$to/tree/usr/sbin/wsfleetd" --version
+    ls -l "$to"
+}
+
 # make_tree RELEASE: a Debian that boots and nothing more, from the mirror of this machine; kept. What
 # a test installs there, which has no network, lies in /opt.
 make_tree() {
@@ -55,7 +70,8 @@ test_package() {
         return 1
     fi
     make_tree "$1"
-    as_root tests/package/package_test.py "$(tree_of "$1")" "${debs[0]}" 2>&1 | tee "$WORK/package" || status=$?
+    as_root env WSFLEETD_PREDECESSOR_DEB="$PREDECESSOR/wsfleetd.deb" \
+        tests/package/package_test.py "$(tree_of "$1")" "${debs[0]}" 2>&1 | tee "$WORK/package" || status=$?
     # shellcheck disable=SC2046 # two numbers
     counted $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$WORK/package")
     return "$status"

@@ -1,11 +1,14 @@
 """The maintainer scripts: what comes, what stays, what goes."""
 
+import os
 import pathlib
 import re
 import subprocess
 import tempfile
+import time
 
-from story import PackageTest, files_of
+from load import Load
+from story import APP, PackageTest, bearer, files_of
 
 SCRIPTS = "/var/lib/dpkg/info/wsfleetd"
 
@@ -143,6 +146,27 @@ class Install(PackageTest):
         self.machine.path("/etc/needrestart/conf.d/wsfleetd.conf").unlink()
         said = self.machine.run("needrestart", "-r", "a", "-l")
         self.assertNotEqual(self.main_pid(), pid, said)
+
+    def test_from_the_version_before_and_back_nobody_is_refused_and_nothing_is_lost(self):
+        before = pathlib.Path(os.environ["WSFLEETD_PREDECESSOR_DEB"])  # see tests/lib/predecessor.sh
+        self.machine.run("apt-get", "purge", "--yes", "wsfleetd")
+        self.machine.path("/root/before.deb").write_bytes(before.read_bytes())
+        self.machine.run("apt-get", "install", "--yes", "/root/before.deb")
+        self.configure("# mine\n")
+        self.start()
+        with Load(self.machine, APP, "Sunil", bearer("Sunil")) as load:
+            for deb in ("wsfleetd", "before", "wsfleetd"):
+                time.sleep(1)
+                pid = self.main_pid()
+                self.machine.run("apt-get", "install", "--yes", "--allow-downgrades", f"/root/{deb}.deb")
+                self.assertNotEqual(self.main_pid(), pid)
+                self.assert_talks(self.connect("Sunil"), "Sunil")
+            time.sleep(1)
+        print(load, end=" ", flush=True)
+        self.assertEqual((load.refused, load.errors), (0, []), str(load))
+        self.assert_state(ActiveState="active", NRestarts="0")
+        self.assertEqual(self.machine.path("/etc/wsfleetd/conf.d/50-test.toml").read_text(), "# mine\n")
+        self.assertEqual(self.machine.run("find", "/etc", "-name", "*.dpkg-*"), "")
 
     def enabled(self):
         return self.machine.run("systemctl", "is-enabled", "wsfleetd", status=None).strip()

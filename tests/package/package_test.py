@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
 """The .deb on a real Debian under a real systemd: what an administrator does, and what they see.
 
-    sudo tests/package/package_test.py TREE DEB [Class.test ...]
+    sudo WSFLEETD_PREDECESSOR_DEB=OLDER_DEB tests/package/package_test.py TREE DEB [Class.test ...]
 
 TREE is the root of a Debian as make_tree of tests/lib/package.sh makes it, DEB the package. Every
 test boots a fresh machine, so a test may break what it likes. A new promise of the unit, the

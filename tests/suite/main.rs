@@ -57,3 +57,4 @@ mod top;
 mod transcript;
 mod user_limit;
 mod users;
+mod versions;

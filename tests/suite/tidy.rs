@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use wsfleetd::telemetry::events::ALL;
+
 /// Who may use whom: only what stands in a row further up. Nobody uses what stands nowhere here.
 const LEVELS: &[&[&str]] = &[
     // Words.
@@ -138,6 +140,16 @@ fn what_is_pure_does_not_wait_and_nothing_is_unsafe() {
     }
     assert!(pure >= 4, "only {pure} pure files: this test looks wrongly");
     house.report(&faults);
+}
+
+#[test]
+fn every_event_of_the_catalog_is_told_by_somebody() {
+    let house = House::read();
+    let told =
+        |name: &str| house.files.iter().any(|file| file.code.contains(&format!("events::{name}")));
+    let silent =
+        ALL.iter().filter(|(name, _)| !told(name)).map(|(name, _)| format!("nobody tells {name}"));
+    house.report(&silent.collect::<Vec<_>>());
 }
 
 struct House {

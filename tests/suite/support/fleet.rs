@@ -76,6 +76,12 @@ impl TestFleet {
         self.settle_one(at).await;
     }
 
+    /// The same under `wrapper`: see [`Instance::start_under`].
+    pub async fn replace_under(&mut self, at: usize, wrapper: &[&str]) {
+        self.instances[at] = Instance::start_wrapped(wrapper, &self.more);
+        self.settle_one(at).await;
+    }
+
     /// Every instance is ready and a member.
     pub async fn settle(&self) {
         for at in 0..self.instances.len() {
