@@ -125,3 +125,31 @@ async fn what_was_read_and_is_not_confirmed_is_heard_once() {
     assert_eq!(heard, said, "each once, in order");
     assert!(mute.swallowed() > 5, "nothing was confirmed");
 }
+
+#[tokio::test]
+async fn a_sibling_that_could_not_be_heard_for_a_while_hears_again_what_is_said_beside_it() {
+    let fleet = Fleet::start().await;
+    let mut sunil = fleet.direct.connect(0, "Sunil").await;
+    let mut here = fleet.direct.connect(0, "Sid").await;
+    let mut there = fleet.behind.connect("Sid").await;
+    sunil.send("Sid", "1").await;
+    here.expect("1").await;
+    there.expect("1").await;
+    fleet.line.set(Line::Cut);
+    eventually("its inbox is gone", PATIENCE, async || fleet.direct.inboxes() == 2).await;
+    sunil.send("Sid", "2").await;
+    here.expect("2").await;
+    // So that it comes back unheard.
+    sleep(Duration::from_millis(500)).await;
+    fleet.line.set(Line::Open);
+    eventually("its inbox is back", PATIENCE, async || fleet.direct.inboxes() == 3).await;
+    let mut tries = 2;
+    eventually("both hear it", PATIENCE, async || {
+        tries += 1;
+        let text = tries.to_string();
+        sunil.send("Sid", &text).await;
+        here.expect(&text).await;
+        there.hear_until_silence().await.contains(&text)
+    })
+    .await;
+}
