@@ -45,7 +45,7 @@ const FAULTS: [Fault; 17] = [
 
 /// Seconds a fault lasts: from too short to be noticed to longer than any lease, and not so long
 /// that an instance would send its clients away, which is a fault of its own.
-const LASTS: std::ops::Range<f64> = 0.5..13.0;
+const LASTS: std::ops::Range<f64> = 0.5..12.5;
 
 /// Seconds between two faults: mostly enough to recover and be held to everything again.
 const CALM: std::ops::Range<f64> = 3.0..30.0;

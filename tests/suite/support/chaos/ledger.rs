@@ -269,6 +269,9 @@ impl Ledger {
         };
         let mut places: Vec<_> = guests().filter(may_have).map(|guest| guest.instance).collect();
         places.push(sender.instance);
+        // Whoever was left last had to say so.
+        let was_left_last = |guest: &&Guest| guest.closed.is_some_and(|(at, _)| at == left);
+        places.extend(guests().filter(was_left_last).map(|guest| guest.instance));
         let is_calm = self.timeline.is_calm(&places, left.min(sent), back + PATIENCE);
         if sent > left + WINDOW || !guests().filter(may_have).all(is_good) || !is_calm {
             return;
