@@ -11,7 +11,7 @@
 //! | `E` | user mid from named payload | deliver; `named` are the epochs it was sent to |
 //! | `N` | user mid from named payload | not mine: the user is not here |
 //! | `R` | user mid from missing payload | delivered, and these have the user too |
-//! | `O` | user epoch | that epoch has its first connection of the user |
+//! | `O` | user epoch | that epoch has its first connection of the user, or registers one again |
 //! | `o` | user epoch | that epoch has none of the user any more |
 //! | `D` | user device tag | that connection was displaced by a younger one |
 //! | `X` | user numbers | the user is shut out: close these connections of theirs |

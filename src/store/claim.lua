@@ -61,7 +61,8 @@ local function claim(k, a)
   end
   local first = call('HSET', k.index, a.user, '1') == 1
   local siblings = epochs(call('HVALS', k.user), a.epoch)
-  if first then
+  -- Who registers again may have been unheard meanwhile, and been taken for gone.
+  if first or not is_new then
     for _, e in ipairs(siblings) do tell(a.channel, e, 'O', a.user .. ' ' .. a.epoch) end
   end
   return 'OK', tag, table.concat(siblings, ' '), table.concat(displaced, ' ')

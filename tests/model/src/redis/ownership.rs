@@ -118,7 +118,8 @@ impl Redis {
         let is_first = self.index.add((epoch, user));
         let mut siblings = self.owners(user);
         siblings.remove(epoch);
-        if is_first && !rules.has(Bug::OwnerForgetsSiblings) {
+        let may_be_forgotten = since.is_some();
+        if (is_first || may_be_forgotten) && !rules.has(Bug::OwnerForgetsSiblings) {
             for sibling in siblings.keys() {
                 self.publish(sibling, [Envelope::OwnerAdded(user, epoch)]);
             }
