@@ -130,6 +130,11 @@ impl Relay {
         (Self { shared: Arc::new(shared) }, returned)
     }
 
+    /// Whether Redis can be asked now.
+    pub fn is_up(&self) -> bool {
+        self.shared.redis.is_up()
+    }
+
     /// The lane to an epoch.
     pub fn lane(&self, epoch: Epoch) -> Arc<Lane> {
         self.lanes().entry(epoch).or_insert_with(|| Arc::new(Lane::new(epoch))).clone()

@@ -7,6 +7,7 @@
 //! back here.
 
 mod hand_on;
+mod message;
 mod route;
 
 use std::{
@@ -23,7 +24,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::route::{Lanes, Route};
+pub use self::message::SlowMessage;
+use self::{
+    message::Undelivered,
+    route::{Lanes, Route},
+};
 use crate::{
     hub::{Delivery, Hub, LocalDelivery},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher, UserId},
@@ -65,15 +70,6 @@ pub struct Counters {
     pub dropped: AtomicU64,
     /// Messages a full mailbox had no room for.
     pub full: AtomicU64,
-}
-
-/// A message that needs the store; give it to [`Router::deliver_slowly`], in order.
-#[derive(Debug)]
-pub struct SlowMessage {
-    user: UserHash,
-    /// For the directory, where that will be asked.
-    name: Option<UserId>,
-    text: Bytes,
 }
 
 /// Decides; cheap to clone.
@@ -129,14 +125,13 @@ impl Router {
             return None;
         }
         let name = self.shared.config.directory.as_ref().and_then(|_| UserId::parse(to));
-        Some(SlowMessage { user, name, text })
+        Some(SlowMessage::new(user, name, text))
     }
 
     /// Delivers a message that needs the store.
     pub async fn deliver_slowly(&self, message: SlowMessage) {
         self.count(&self.shared.counters.slow, 1);
-        let SlowMessage { user, name, text } = message;
-        let message = Undelivered::new(user, MessageId::random(), text, Keep::Awaited);
+        let SlowMessage { name, message } = message;
         let Some(stranger) = self.hold(message).await else { return };
         if self.exists(name).await {
             self.hold(Undelivered { keep: Keep::Always, ..stranger }).await;
@@ -174,7 +169,8 @@ impl Router {
         &self.shared.hasher
     }
 
-    /// The user is here; the siblings get a copy.
+    /// The user is here; the siblings get a copy, and whoever else has the user if this instance
+    /// may have been asleep and not know of them.
     fn deliver_here(
         &self,
         user: UserHash,
@@ -185,21 +181,22 @@ impl Router {
         if local.delivered + local.full == 0 {
             self.count(&self.shared.counters.dropped, 1);
         }
-        if local.siblings.is_empty() {
+        let relay = self.shared.relay.as_ref()?;
+        let is_unsure = local.is_open() && !self.shared.view.is_current() && relay.is_up();
+        if local.siblings.is_empty() && !is_unsure {
             return None;
         }
-        let relay = self.shared.relay.as_ref()?;
-        let lanes: Lanes = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
         // Only who really has it may be named: what nobody has had may be held.
         let me = local.is_open().then(|| self.shared.epoch.get());
-        let named = me.into_iter().chain(local.siblings.iter().copied()).collect();
+        let named: Vec<_> = me.into_iter().chain(local.siblings.iter().copied()).collect();
         let mid = MessageId::random();
         if me.is_some() {
-            // What is told to the siblings may find its way back here.
+            // What is told to the others may find its way back here.
             self.shared.hub.note_seen(user, mid);
         }
-        self.send(relay, &lanes, self.letter(user, mid, delivery.text, named));
-        None
+        let lanes: Lanes = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
+        self.send(relay, &lanes, self.letter(user, mid, delivery.text.clone(), named.clone()));
+        is_unsure.then(|| SlowMessage::also(user, mid, delivery.text, named))
     }
 
     fn deliver_over_route(&self, user: UserHash, text: &Bytes) -> bool {
@@ -416,22 +413,5 @@ impl Router {
 
     fn count(&self, counter: &AtomicU64, by: u64) {
         counter.fetch_add(by, Ordering::Relaxed);
-    }
-}
-
-/// A message on the slow path, and who has had it.
-struct Undelivered {
-    user: UserHash,
-    mid: MessageId,
-    text: Bytes,
-    tried: Vec<Epoch>,
-    deaf: Vec<Epoch>,
-    keep: Keep,
-}
-
-impl Undelivered {
-    /// One that nobody has had.
-    fn new(user: UserHash, mid: MessageId, text: Bytes, keep: Keep) -> Self {
-        Self { user, mid, text, tried: Vec::new(), deaf: Vec::new(), keep }
     }
 }

@@ -206,6 +206,7 @@ impl Membership {
             Ok(_) if self.parts.view.is_fenced(epoch) => self.rejoin(epoch, sent).await?,
             Ok(Beat::Alive { counters, dead }) => {
                 self.parts.lease.renew(sent);
+                self.parts.view.renew(sent + self.config.lease);
                 self.is_lapsed = false;
                 self.bury_predecessors(&counters);
                 self.observe(epoch, &counters, &dead);

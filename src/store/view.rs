@@ -7,14 +7,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
-use crate::ids::Epoch;
+use crate::{clock, ids::Epoch};
 
 /// The dead are remembered for this long, as Redis does: far longer than it takes to reap them.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -28,6 +31,8 @@ struct Shared {
     seen: ArcSwap<Seen>,
     /// An epoch of this instance that some write was refused for.
     fenced: ArcSwapOption<Epoch>,
+    /// Milliseconds of [`clock::since_boot`] up to which what is known may be believed.
+    current_until: AtomicU64,
 }
 
 #[derive(Default)]
@@ -57,6 +62,20 @@ impl View {
             .filter(|(epoch, at)| !members.contains(epoch) && at.elapsed() < REMEMBERED)
             .collect();
         self.0.seen.store(Arc::new(Seen { members, gone }));
+    }
+
+    /// What is known may be believed up to this moment of [`clock::since_boot`]: for as long the
+    /// others wait before they give this instance's users to somebody else.
+    pub fn renew(&self, until: Duration) {
+        let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.0.current_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether what is known of this instance's own users may be believed: whoever has stood still
+    /// for longer may have been told of nothing.
+    pub fn is_current(&self) -> bool {
+        let until = self.0.current_until.load(Ordering::Relaxed);
+        clock::since_boot() <= Duration::from_millis(until)
     }
 
     /// Notes that the store has refused to write for `epoch`: it was reaped, though its lease may

@@ -1,6 +1,7 @@
 //! Instances die and freeze, Redis goes and comes back: who is still heard, and how soon all is
 //! as before.
 
+mod frozen;
 mod ids;
 mod instance;
 mod redis;
