@@ -32,10 +32,17 @@ run_long_suites() {
     WSFLEETD_TEST_PREDECESSOR=$PREDECESSOR/wsfleetd nextest long --run-ignored only
 }
 
-# Everything that may happen within bounds; WSFLEETD_MODEL=soak goes further (tests/model/README.md).
+# Everything that may happen within bounds (tests/model/README.md).
 run_model() {
     local CARGO_FEATURES=()
     nextest model --package wsfleetd-model --run-ignored all
+}
+
+# Bounds that cannot be explored to the end: ten minutes at most, 4 GiB at most.
+soak_model() {
+    local CARGO_FEATURES=()
+    nextest model --package wsfleetd-model --run-ignored only --ignore-default-filter \
+        --expression 'test(=wide)'
 }
 
 # The stories of a fleet that is being broken, and the bugs planted in it, which must be found.

@@ -68,6 +68,13 @@ fn an_exploration_that_meets_a_broken_property_fails() {
     Exploration::new("planted", bounds).with(Bug::NotMineUnsaid).run();
 }
 
+/// The bounds that the design asks for; far more than can be explored to the end.
+#[test]
+#[ignore = "soak: ten million states of three instances"]
+fn wide() {
+    support::goal().run_wide();
+}
+
 /// The larger ones, one after another: each would have all of the memory for itself.
 #[test]
 #[ignore = "long: millions of states"]
