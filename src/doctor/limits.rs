@@ -21,8 +21,8 @@ struct Bound {
 
 pub fn examine(settings: &Settings, unit: &Unit, here: &Here) -> Vec<Finding> {
     let bound = bound(unit, here);
-    let (descriptors, most) = descriptors(settings, &bound);
-    vec![descriptors, memory(most, &bound)]
+    let limit = bound.process.and_then(memory_of);
+    vec![descriptors(settings, &bound), memory(settings, bound.process, limit)]
 }
 
 /// The running daemon's, else those the unit will give, else those of this shell.
@@ -48,8 +48,7 @@ fn descriptors_of(process: i32) -> Option<u64> {
     }
 }
 
-/// Also how many connections there will be.
-fn descriptors(settings: &Settings, bound: &Bound) -> (Finding, u64) {
+fn descriptors(settings: &Settings, bound: &Bound) -> Finding {
     const CHECK: &str = "limits.descriptors";
     let spare = SPARE_DESCRIPTORS as u64;
     let possible = bound.descriptors.saturating_sub(spare);
@@ -63,39 +62,42 @@ fn descriptors(settings: &Settings, bound: &Bound) -> (Finding, u64) {
     if wanted > possible {
         let needed = wanted + spare;
         let found = format!("{found}, and limits.max_connections = {wanted} takes {needed}");
-        return (Finding::error(CHECK, found, remedy(needed)), possible);
+        return Finding::error(CHECK, found, remedy(needed));
     }
     let most = if wanted == 0 { possible } else { wanted };
     let found = format!("{found}: {most} connections");
     match wanted == 0 && possible < FEW {
-        true => (Finding::warning(CHECK, found, remedy(1_048_576)), most),
-        false => (Finding::ok(CHECK, found), most),
+        true => Finding::warning(CHECK, found, remedy(1_048_576)),
+        false => Finding::ok(CHECK, found),
     }
 }
 
-/// Where everything is swept into one group by the kernel: cgroup v2.
-fn memory(most: u64, bound: &Bound) -> Finding {
+/// Without `limits.max_connections` the number follows from the descriptors, and memory is looked
+/// after by `limits.memory_admission` alone.
+fn memory(settings: &Settings, process: Option<i32>, limit: Option<u64>) -> Finding {
     const CHECK: &str = "limits.memory";
-    let group = match bound.process {
-        Some(process) => format!("/proc/{process}/cgroup"),
-        None => return Finding::skipped(CHECK, "no daemon runs whose control group could be read"),
-    };
-    let Some(limit) = fs::read_to_string(group).ok().and_then(|own| limit_of(&own)) else {
+    if process.is_none() {
+        return Finding::skipped(CHECK, "no daemon runs whose control group could be read");
+    }
+    let Some(limit) = limit else {
         return Finding::ok(CHECK, "the daemon's control group sets no limit");
     };
-    let needed = most.saturating_mul(BYTES_PER_CONNECTION);
-    let found = format!("{} MiB", limit >> 20);
-    // Without max_connections the number follows from LimitNOFILE, which memory need not fit:
-    // limits.memory_admission refuses before it is short.
+    let wanted = settings.limits.max_connections as u64;
+    let needed = wanted.saturating_mul(BYTES_PER_CONNECTION);
+    let found = format!("{} MiB for the daemon", limit >> 20);
     match needed > limit {
         true => Finding::warning(
             CHECK,
-            format!("{found}; {most} connections take about {} MiB", needed >> 20),
-            "set limits.max_connections to what fits, or take larger instances; \
-             limits.memory_admission refuses new connections before memory is short",
+            format!("{found}; limits.max_connections = {wanted} takes about {} MiB", needed >> 20),
+            "lower limits.max_connections, or take larger instances",
         ),
         false => Finding::ok(CHECK, found),
     }
+}
+
+/// Of a process's control group, in bytes.
+fn memory_of(process: i32) -> Option<u64> {
+    limit_of(&fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?)
 }
 
 /// The nearest limit of the group and those above, in bytes.
@@ -119,7 +121,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.limits.max_connections = wanted;
         let bound = Bound { whose: "the daemon", descriptors, process: None };
-        let (finding, _) = super::descriptors(&settings, &bound);
+        let finding = super::descriptors(&settings, &bound);
         (finding.verdict, finding.found)
     }
 
@@ -131,6 +133,21 @@ mod tests {
         let (verdict, found) = look(50_000, 50_511);
         assert_eq!(verdict, Verdict::Error);
         assert!(found.contains("takes 50512"), "{found}");
+    }
+
+    #[test]
+    fn what_was_asked_for_must_fit_into_memory() {
+        let look = |wanted: usize, process, limit| {
+            let mut settings = Settings::default();
+            settings.limits.max_connections = wanted;
+            memory(&settings, process, limit).verdict
+        };
+        let mib = 1 << 20;
+        assert_eq!(look(0, Some(1), Some(512 * mib)), Verdict::Ok);
+        assert_eq!(look(30_000, Some(1), Some(512 * mib)), Verdict::Ok);
+        assert_eq!(look(33_000, Some(1), Some(512 * mib)), Verdict::Warning);
+        assert_eq!(look(33_000, Some(1), None), Verdict::Ok);
+        assert_eq!(look(33_000, None, None), Verdict::Skipped);
     }
 
     #[test]
