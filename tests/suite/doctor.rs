@@ -1,6 +1,8 @@
 //! `wsfleetd doctor`: each fault is made for real, and must be named, first, with what to do.
 
 mod database;
+#[cfg(feature = "aws")]
+mod ec2;
 mod redis;
 
 use std::{
