@@ -72,10 +72,6 @@ const RULES: &[Rule] = &[
     Rule { keys: &["listen.tls_certificate"], check: certificate_is_one },
     Rule { keys: &["listen.tls_key", "listen.tls_certificate"], check: key_is_the_certificates },
     Rule { keys: &["compat.legacy_key_mirror", "redis.url"], check: mirror_has_a_redis },
-    Rule {
-        keys: &["websocket.idle_timeout", "websocket.ping_interval"],
-        check: pings_come_before_the_idle_timeout,
-    },
 ];
 
 /// The keys of every rule that these settings break.
@@ -307,20 +303,6 @@ fn key_is_the_certificates(settings: &Settings) -> Result<(), Broken> {
 
 /// Both count from the last message where there is none: the ping would never be sent, and a dead
 /// client's connection live as long as a silent one's.
-fn pings_come_before_the_idle_timeout(settings: &Settings) -> Result<(), Broken> {
-    let websocket = &settings.websocket;
-    let Some(idle) = websocket.idle_timeout else { return Ok(()) };
-    unless(websocket.ping_interval >= idle, || Broken {
-        problem: format!(
-            "a silent connection would be closed after {}, before its first ping, which comes \
-             after {}",
-            format_duration(idle),
-            format_duration(websocket.ping_interval)
-        ),
-        remedy: "make websocket.ping_interval shorter than websocket.idle_timeout".into(),
-    })
-}
-
 fn unless(broken: bool, why: impl FnOnce() -> Broken) -> Result<(), Broken> {
     if broken { Err(why()) } else { Ok(()) }
 }
