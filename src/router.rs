@@ -9,6 +9,7 @@
 mod hand_on;
 mod message;
 mod route;
+mod take_back;
 
 use std::{
     sync::{
@@ -20,8 +21,6 @@ use std::{
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 pub use self::message::SlowMessage;
@@ -32,7 +31,7 @@ use self::{
 use crate::{
     hub::{Delivery, Hub, LocalDelivery},
     ids::{CurrentEpoch, Epoch, MessageId, UserHash, UserHasher, UserId},
-    relay::{Envelope, Lane, Letter, Relay, Returned},
+    relay::{Envelope, Lane, Letter, Relay},
     store::{Fate, HoldAnswer, HoldRequest, Keep, SharedStore, View},
     users::Directory,
 };
@@ -88,6 +87,8 @@ struct Shared {
     hasher: UserHasher,
     epoch: CurrentEpoch,
     routes: Cache<UserHash, Arc<Route>>,
+    /// Messages that came back from an owner who was told again.
+    again: Cache<MessageId, ()>,
     counters: Counters,
 }
 
@@ -103,8 +104,18 @@ impl Router {
         epoch: CurrentEpoch,
     ) -> Self {
         let routes = Cache::builder().max_capacity(ROUTES).time_to_live(ROUTE_TTL).build();
-        let counters = Counters::default();
-        let shared = Shared { config, hub, store, view, relay, hasher, epoch, routes, counters };
+        let shared = Shared {
+            config,
+            hub,
+            store,
+            view,
+            relay,
+            hasher,
+            epoch,
+            routes,
+            again: take_back::again(),
+            counters: Counters::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -135,22 +146,6 @@ impl Router {
         let Some(stranger) = self.hold(message).await else { return };
         if self.exists(name).await {
             self.hold(Undelivered { keep: Keep::Always, ..stranger }).await;
-        }
-    }
-
-    /// Deals with what comes back from peers until `stop`.
-    pub async fn run(&self, mut returned: mpsc::Receiver<Returned>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                returned = returned.recv() => match returned {
-                    Some(returned) => {
-                        self.take_back(returned).await;
-                        self.shared.relay.iter().for_each(Relay::dealt_with);
-                    }
-                    None => return,
-                }
-            }
         }
     }
 
@@ -235,86 +230,6 @@ impl Router {
 
     fn letter(&self, user: UserHash, mid: MessageId, payload: Bytes, epochs: Vec<Epoch>) -> Letter {
         Letter { user, mid, from: self.shared.epoch.get(), epochs, payload }
-    }
-
-    async fn take_back(&self, returned: Returned) {
-        match returned {
-            Returned::Unheard(epoch, letter) => {
-                self.shared.routes.invalidate(&letter.user);
-                self.redirect(letter, epoch).await;
-            }
-            Returned::NotMine(letter) => {
-                let (user, from) = (letter.user, letter.from);
-                let way = self.shared.routes.get(&user).filter(|way| way.leads_only_to(from));
-                if way.is_none() {
-                    self.shared.routes.invalidate(&user);
-                }
-                self.redirect(letter, from).await;
-                if let Some(way) = way {
-                    self.leave_route(user, &way);
-                }
-            }
-            Returned::AlsoOwned(letter) => self.send_to_missing(letter),
-            Returned::Unconfirmed(letter) => {
-                self.shared.routes.invalidate(&letter.user);
-                self.tell_again(letter).await;
-            }
-        }
-    }
-
-    /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
-    /// connections here have had already goes to other owners, but is never kept.
-    async fn redirect(&self, letter: Letter, deaf: Epoch) {
-        self.shared.hub.remove_sibling(letter.user, deaf);
-        let me = self.shared.epoch.get();
-        // What comes back from one's own inbox was not here, though the script named this owner.
-        let was_here = deaf != me && letter.epochs.contains(&me);
-        let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
-        let mut silent = self.silent_among(&tried);
-        silent.push(deaf);
-        let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
-    }
-
-    /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
-    /// for deaf: they may have read it, and their word that they have been lost.
-    async fn tell_again(&self, letter: Letter) {
-        let was_here = letter.epochs.contains(&self.shared.epoch.get());
-        let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        self.hold(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
-    }
-
-    /// Those who will not answer: the dead, and who is not heard.
-    fn silent_among(&self, epochs: &[Epoch]) -> Vec<Epoch> {
-        let dead = epochs.iter().copied().filter(|epoch| !self.shared.view.lives(*epoch));
-        let deaf = self.shared.relay.iter().flat_map(|relay| relay.deaf_among(epochs));
-        dead.chain(deaf).collect()
-    }
-
-    /// Forgets the route on which a message has come back, behind the last that is still to come.
-    fn leave_route(&self, user: UserHash, way: &Arc<Route>) {
-        // Another may have been learnt since: that one is good.
-        let is_in_use = |now: Arc<Route>| Arc::ptr_eq(&now, way);
-        if self.shared.routes.get(&user).is_some_and(is_in_use) && way.came_back() {
-            self.shared.routes.invalidate(&user);
-        }
-    }
-
-    fn send_to_missing(&self, letter: Letter) {
-        let Some(relay) = &self.shared.relay else { return };
-        let Letter { user, mid, payload, epochs: missing, from: owner } = letter;
-        let me = self.shared.epoch.get();
-        let mut named = vec![owner];
-        named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
-        let lanes: Lanes =
-            missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
-        self.learn(user, &named);
-        if missing.contains(&me) {
-            let others = named.iter().copied();
-            let delivery = Delivery::named(mid, payload.clone()).also_to(others);
-            self.shared.hub.deliver(user, &delivery);
-        }
-        self.send(relay, &lanes, self.letter(user, mid, payload, named));
     }
 
     /// For a user who is known to have had a connection: they exist.

@@ -192,6 +192,26 @@ async fn what_is_sent_while_the_last_connection_is_being_let_go_is_not_lost() {
 }
 
 #[tokio::test]
+async fn who_goes_and_comes_back_at_once_hears_what_was_said_meanwhile() {
+    let fleet = TestFleet::start(2).await;
+    let mut sunil = fleet.connect(0, "Sunil").await;
+    // To the sender's instance, to another, and from one to the other.
+    for (from, to) in [(1, 1), (0, 0), (0, 1), (1, 0)] {
+        let mut sid = fleet.connect(from, "Sid").await;
+        sunil.send("Sid", "0").await;
+        sid.expect("0").await;
+        for n in 1..100 {
+            sid.close().await;
+            sunil.send("Sid", &n.to_string()).await;
+            sid = fleet.connect(if n % 2 == 0 { from } else { to }, "Sid").await;
+            assert_eq!(sid.hear().await, n.to_string(), "{n} from {from} to {to}");
+        }
+        sid.close().await;
+        eventually("Sid is gone", PATIENCE, async || fleet.entries() == 1).await;
+    }
+}
+
+#[tokio::test]
 async fn without_handover_what_an_absent_user_is_sent_is_gone() {
     let fleet = TestFleet::with_settings(2, "[delivery]\nclassic = \"drop\"\n").await;
     let (mut sunil, mut sid) = (fleet.connect(0, "Sunil").await, fleet.connect(1, "Sid").await);

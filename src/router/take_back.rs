@@ -1,0 +1,140 @@
+//! What comes back from peers: from who does not have the user, who is not heard, who knows of other
+//! owners, who does not say that it has read it.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Keep, Letter, Router, Undelivered,
+    route::{Lanes, Route},
+};
+use crate::{
+    hub::Delivery,
+    ids::{Epoch, MessageId, UserHash},
+    relay::{Relay, Returned},
+};
+
+/// Messages remembered that have come back once, and how long: the second answer takes two trips to
+/// the owner. One that is forgotten is told once more.
+const AGAIN: u64 = 100_000;
+const AGAIN_TTL: Duration = Duration::from_secs(10);
+
+/// Remembers them.
+pub(super) fn again() -> Cache<MessageId, ()> {
+    Cache::builder().max_capacity(AGAIN).time_to_live(AGAIN_TTL).build()
+}
+
+impl Router {
+    /// Deals with what comes back from peers until `stop`.
+    pub async fn run(&self, mut returned: mpsc::Receiver<Returned>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                returned = returned.recv() => match returned {
+                    Some(returned) => {
+                        self.take_back(returned).await;
+                        self.shared.relay.iter().for_each(Relay::dealt_with);
+                    }
+                    None => return,
+                }
+            }
+        }
+    }
+
+    async fn take_back(&self, returned: Returned) {
+        match returned {
+            Returned::Unheard(epoch, letter) => {
+                self.shared.routes.invalidate(&letter.user);
+                self.redirect(letter, Some(epoch)).await;
+            }
+            Returned::NotMine(letter) => {
+                let (user, from) = (letter.user, letter.from);
+                let way = self.shared.routes.get(&user).filter(|way| way.leads_only_to(from));
+                if way.is_none() {
+                    self.shared.routes.invalidate(&user);
+                }
+                self.redirect_from(from, letter).await;
+                if let Some(way) = way {
+                    self.leave_route(user, &way);
+                }
+            }
+            Returned::AlsoOwned(letter) => self.send_to_missing(letter),
+            Returned::Unconfirmed(letter) => {
+                self.shared.routes.invalidate(&letter.user);
+                self.tell_again(letter).await;
+            }
+        }
+    }
+
+    /// `owner` did not have the user when it was told. If the store names it still, the user may
+    /// have come there since, and read the mailbox before the message could be put into it: it is
+    /// told again, once.
+    async fn redirect_from(&self, owner: Epoch, letter: Letter) {
+        let is_second = self.shared.again.contains_key(&letter.mid);
+        if is_second {
+            return self.redirect(letter, Some(owner)).await;
+        }
+        self.shared.again.insert(letter.mid, ());
+        let epochs = letter.epochs.iter().copied().filter(|epoch| *epoch != owner).collect();
+        self.shared.hub.remove_sibling(letter.user, owner);
+        self.redirect(Letter { epochs, ..letter }, None).await;
+    }
+
+    /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
+    /// connections here have had already goes to other owners, but is never kept.
+    async fn redirect(&self, letter: Letter, deaf: Option<Epoch>) {
+        deaf.iter().for_each(|deaf| self.shared.hub.remove_sibling(letter.user, *deaf));
+        let me = self.shared.epoch.get();
+        // What comes back from one's own inbox was not here, though the script named this owner.
+        let was_here = deaf != Some(me) && letter.epochs.contains(&me);
+        let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
+        let mut silent = self.silent_among(&tried);
+        silent.extend(deaf);
+        let keep = if was_here { Keep::No } else { self.keep_of_known() };
+        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
+    }
+
+    /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
+    /// for deaf: they may have read it, and their word that they have been lost.
+    async fn tell_again(&self, letter: Letter) {
+        let was_here = letter.epochs.contains(&self.shared.epoch.get());
+        let keep = if was_here { Keep::No } else { self.keep_of_known() };
+        self.hold(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
+    }
+
+    /// Those who will not answer: the dead, and who is not heard.
+    pub(super) fn silent_among(&self, epochs: &[Epoch]) -> Vec<Epoch> {
+        let dead = epochs.iter().copied().filter(|epoch| !self.shared.view.lives(*epoch));
+        let deaf = self.shared.relay.iter().flat_map(|relay| relay.deaf_among(epochs));
+        dead.chain(deaf).collect()
+    }
+
+    /// Forgets the route on which a message has come back, behind the last that is still to come.
+    fn leave_route(&self, user: UserHash, way: &Arc<Route>) {
+        // Another may have been learnt since: that one is good.
+        let is_in_use = |now: Arc<Route>| Arc::ptr_eq(&now, way);
+        if self.shared.routes.get(&user).is_some_and(is_in_use) && way.came_back() {
+            self.shared.routes.invalidate(&user);
+        }
+    }
+
+    fn send_to_missing(&self, letter: Letter) {
+        let Some(relay) = &self.shared.relay else { return };
+        let Letter { user, mid, payload, epochs: missing, from: owner } = letter;
+        let me = self.shared.epoch.get();
+        let mut named = vec![owner];
+        named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
+        let lanes: Lanes =
+            missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
+        self.learn(user, &named);
+        if missing.contains(&me) {
+            let others = named.iter().copied();
+            let delivery = Delivery::named(mid, payload.clone()).also_to(others);
+            self.shared.hub.deliver(user, &delivery);
+        }
+        self.send(relay, &lanes, self.letter(user, mid, payload, named));
+    }
+}
