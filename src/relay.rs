@@ -173,7 +173,7 @@ impl Relay {
     pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
         let gone: Vec<_> = self.lanes().extract_if(|epoch, _| !lives(*epoch)).collect();
         for (_, lane) in gone {
-            let unread = lane.end();
+            let unread = lane.end(self.ear());
             self.give_back_unread(unread);
         }
     }
@@ -181,6 +181,11 @@ impl Relay {
     /// What is being heard.
     pub fn listening(&self) -> watch::Receiver<Listening> {
         self.shared.listening.subscribe()
+    }
+
+    /// Changes whenever something may have been missed.
+    fn ear(&self) -> u64 {
+        self.shared.listening.borrow().latest()
     }
 
     /// What it has done so far.

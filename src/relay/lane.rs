@@ -91,9 +91,9 @@ impl Lane {
     }
 
     /// Ends it for good; answers what may not have been read.
-    pub(super) fn end(&self) -> Vec<Vec<u8>> {
+    pub(super) fn end(&self, ear: u64) -> Vec<Vec<u8>> {
         self.ended.store(true, Ordering::Relaxed);
-        self.unconfirmed().close()
+        self.unconfirmed().close(ear)
     }
 
     /// What was said and may not have been read.

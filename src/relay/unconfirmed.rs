@@ -44,6 +44,9 @@ struct Sent {
     at: Instant,
     /// Probes before it.
     probes: u64,
+    /// Since when confirmations are heard, by [`super::Listening::latest`]: those of what was sent
+    /// before may have been missed, so that silence says nothing.
+    ear: u64,
     /// Empty while it is not known whether it was passed on.
     payload: Vec<u8>,
 }
@@ -51,10 +54,10 @@ struct Sent {
 impl Unconfirmed {
     /// The number of a payload that is about to be published: its confirmation may be there before
     /// Redis's answer.
-    pub(super) fn expect(&mut self) -> u64 {
+    pub(super) fn expect(&mut self, ear: u64) -> u64 {
         self.last += 1;
         let (number, at, probes) = (self.last, Instant::now(), self.probes);
-        self.payloads.push_back(Sent { number, at, probes, payload: Vec::new() });
+        self.payloads.push_back(Sent { number, at, probes, ear, payload: Vec::new() });
         number
     }
 
@@ -95,26 +98,27 @@ impl Unconfirmed {
     }
 
     /// Counts a probe that was passed on, and takes out what was not read in spite of so many.
-    pub(super) fn probed(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn probed(&mut self, ear: u64) -> Vec<Vec<u8>> {
         self.probes += 1;
         let mut unread = Vec::new();
         while self.payloads.front().is_some_and(|sent| self.probes >= sent.probes + PROBES) {
             unread.extend(self.pop());
         }
-        unread
+        unread.into_iter().filter(|sent| sent.ear == ear).map(|sent| sent.payload).collect()
     }
 
     /// Takes out all, for the peer is no more; what is on its way to it comes back from
     /// [`Self::keep`].
-    pub(super) fn close(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn close(&mut self, ear: u64) -> Vec<Vec<u8>> {
         self.is_closed = true;
-        std::iter::from_fn(|| self.pop()).collect()
+        let all = std::iter::from_fn(|| self.pop());
+        all.filter(|sent| sent.ear == ear).map(|sent| sent.payload).collect()
     }
 
-    fn pop(&mut self) -> Option<Vec<u8>> {
+    fn pop(&mut self) -> Option<Sent> {
         let sent = self.payloads.pop_front()?;
         self.bytes -= sent.payload.len();
-        Some(sent.payload)
+        Some(sent)
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
     fn with(payloads: &[&[u8]]) -> (Unconfirmed, Vec<u64>) {
         let mut unconfirmed = Unconfirmed::default();
         let sent = payloads.iter().map(|payload| {
-            let number = unconfirmed.expect();
+            let number = unconfirmed.expect(1);
             unconfirmed.keep(number, payload.to_vec());
             number
         });
@@ -136,23 +140,32 @@ mod tests {
     #[test]
     fn what_is_read_is_forgotten_and_the_rest_given_back_in_order_after_enough_probes() {
         let (mut unconfirmed, numbers) = with(&[b"1", b"2", b"3"]);
-        assert!((1..PROBES).all(|_| unconfirmed.probed().is_empty()));
+        assert!((1..PROBES).all(|_| unconfirmed.probed(1).is_empty()));
         unconfirmed.forget(numbers[1]);
-        let late = unconfirmed.expect();
+        let late = unconfirmed.expect(1);
         assert_eq!(unconfirmed.keep(late, b"4".to_vec()), None);
-        assert_eq!(unconfirmed.probed(), [b"1", b"3"]);
-        assert_eq!(unconfirmed.close(), [b"4"]);
-        assert_eq!((unconfirmed.bytes, unconfirmed.close().len()), (0, 0));
+        assert_eq!(unconfirmed.probed(1), [b"1", b"3"]);
+        assert_eq!(unconfirmed.close(1), [b"4"]);
+        assert_eq!((unconfirmed.bytes, unconfirmed.close(1).len()), (0, 0));
         assert_eq!(unconfirmed.keep(late + 1, b"5".to_vec()), Some(b"5".to_vec()), "it is late");
+    }
+
+    #[test]
+    fn who_has_been_deaf_meanwhile_takes_silence_for_no_answer() {
+        let (mut unconfirmed, _) = with(&[b"1"]);
+        let late = unconfirmed.expect(2);
+        assert_eq!(unconfirmed.keep(late, b"2".to_vec()), None);
+        let unread: Vec<_> = (0..PROBES).flat_map(|_| unconfirmed.probed(2)).collect();
+        assert_eq!(unread, [b"2"]);
     }
 
     #[test]
     fn a_confirmation_may_overtake_the_answer_to_what_it_confirms() {
         let mut unconfirmed = Unconfirmed::default();
-        let number = unconfirmed.expect();
+        let number = unconfirmed.expect(1);
         unconfirmed.forget(number);
         unconfirmed.keep(number, b"1".to_vec());
-        assert!(unconfirmed.close().is_empty());
+        assert!(unconfirmed.close(1).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -169,6 +182,6 @@ mod tests {
     fn no_more_is_kept_than_the_bound_allows() {
         let large = vec![0; BYTES / 3];
         let (mut unconfirmed, _) = with(&[&large, &large, &large, &large]);
-        assert_eq!(unconfirmed.close().len(), 3);
+        assert_eq!(unconfirmed.close(1).len(), 3);
     }
 }

@@ -91,7 +91,7 @@ impl Relay {
     /// Asks for its confirmation, if it has messages in it.
     fn seal(&self, lane: Arc<Lane>, payload: Payload) -> (Sent, Parcel) {
         let Payload { stripe, bytes: mut payload, delivers, probes, .. } = payload;
-        let number = delivers.then(|| lane.unconfirmed().expect());
+        let number = delivers.then(|| lane.unconfirmed().expect(self.ear()));
         if let Some(number) = number {
             Envelope::Confirm(self.shared.epoch.get(), number).print(&mut payload);
             self.shared.receipts.set_due(PROBE_PERIOD);
@@ -115,7 +115,7 @@ impl Relay {
             self.give_back_unread(late.into_iter().collect());
         }
         if *probes {
-            let unread = lane.unconfirmed().probed();
+            let unread = lane.unconfirmed().probed(self.ear());
             self.give_back_unread(unread);
         }
     }
