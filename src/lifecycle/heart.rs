@@ -27,6 +27,9 @@ const PINGS_PER_INTERVAL: u32 = 3;
 /// after the whole machine has stood still does.
 const LOOKS: u32 = 2;
 
+/// Silent looks in a row after which the operator is told.
+const TOLD_AT: u64 = 2;
+
 /// Beats of a heart at rest within its limit.
 const BEATS_AT_REST: u32 = 4;
 
@@ -154,22 +157,26 @@ pub async fn watchdog(hearts: Hearts, stop: Stop) {
 }
 
 /// Calls `look`, and `ping` while no heart is silent, every `period`; tells once when that changes.
+/// Only a second silent look in a row is told of: the first after the whole machine has stood still
+/// finds everyone silent who has had no time to beat.
 async fn feed(hearts: &Hearts, period: Duration, mut look: impl FnMut(), ping: impl Fn()) {
     let mut ticks = interval(period.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stalled = false;
+    let mut silent = 0_u64;
     loop {
         ticks.tick().await;
         look();
-        let silence = hearts.silent();
-        match silence {
-            Some(silence) if !stalled => report(silence),
-            None if stalled => info!("all parts make progress again: the watchdog is fed"),
-            _ => {}
-        }
-        stalled = silence.is_some();
-        if !stalled {
+        let Some(silence) = hearts.silent() else {
+            if silent >= TOLD_AT {
+                info!("all parts make progress again: the watchdog is fed");
+            }
+            silent = 0;
             ping();
+            continue;
+        };
+        silent += 1;
+        if silent == TOLD_AT {
+            report(silence);
         }
     }
 }

@@ -32,12 +32,14 @@ pack() {
 build_arm64() {
     local target=aarch64-unknown-linux-gnu to=$WORK/arm64 deb
     install_debian aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64-static:qemu-user-static
+    # Only recommended by the compiler, and no command.
+    if [[ ! -e /usr/aarch64-linux-gnu/include/stdint.h ]]; then install_debian headers:libc6-dev-arm64-cross; fi
     rustup target add "$target"
     env --unset=SOURCE_DATE_EPOCH cargo deb --quiet --locked --target "$target" --dbgsym --output "$to/"
     deb=$(echo "$to"/*_arm64.deb)
     lintian --fail-on error,warning "$deb"
     # Cross-built, the libraries may go unnoticed.
-    dpkg-deb --field "$deb" Depends | grep --quiet 'libc6 '
+    dpkg-deb --field "$deb" Depends | grep --quiet --extended-regexp 'libc6(:arm64)? \(>='
     dpkg-deb --extract "$deb" "$to/tree"
     qemu-aarch64-static -L /usr/aarch64-linux-gnu "$to/tree/usr/sbin/wsfleetd" --version
     ls -l "$to"
