@@ -3,6 +3,7 @@
 //! `WSFLEETD_CHAOS_MINUTES` says how long (2); `WSFLEETD_SEED` throws the dice as before;
 //! `WSFLEETD_CHAOS_FAULTS`, as `Kill,FailOver`, leaves the other faults out; into
 //! `WSFLEETD_CHAOS_RECORD`, a directory, go the instances' logs and every command that Redis did.
+//! What Redis did up to the first failover or restart is replayed by the model (`tests/model`).
 //! One fleet at a time: T is a bound on time, and a machine that is busy with two keeps neither's.
 
 use std::{env, path::PathBuf, time::Duration};
@@ -10,7 +11,7 @@ use std::{env, path::PathBuf, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::support::{
-    chaos::{Check, Fault, Life, Plan, QUICK_DRAIN, Settings, Story},
+    chaos::{Check, Fault, Life, Plan, QUICK_DRAIN, Settings, Story, TRACED},
     instance::USERS,
     proxy::Line,
 };
@@ -75,6 +76,7 @@ async fn whatever_happens_the_fleet_converges() {
     );
     let mut must = vec![Check::Handover, Check::Mailbox, Check::Outlives, Check::Welcome];
     must.extend(drama.has_buried.then_some(Check::Tombstone));
+    story.replays();
     story.ends(&must).await;
     drop(replay);
 }
@@ -102,7 +104,9 @@ fn settings() -> Settings {
         std::fs::create_dir_all(record).expect("a directory for the record");
     }
     let config = QUICK_DRAIN.to_owned();
-    Settings { is_durable: true, has_replica: true, config, record, ..Settings::of(SIZE) }
+    let variables = vec![(TRACED.0.to_owned(), TRACED.1.to_owned())];
+    let kind = Settings { is_durable: true, has_replica: true, ..Settings::of(SIZE) };
+    Settings { config, record, variables, is_replayed: true, ..kind }
 }
 
 async fn admit_crowd(story: &mut Story, seed: u64) {

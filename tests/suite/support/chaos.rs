@@ -13,6 +13,7 @@ mod faults;
 mod fleet;
 mod ledger;
 mod machine;
+mod replay;
 mod snapshot;
 mod story;
 mod timeline;
@@ -22,6 +23,7 @@ pub use self::{
     actor::{Life, Plan},
     faults::{Fault, QUICK_DRAIN},
     fleet::{Fleet, Settings},
+    replay::TRACED,
     story::Story,
     verdict::Check,
 };

@@ -42,6 +42,12 @@ pub struct Recording {
     pub snapshot: Snapshot,
 }
 
+/// What Redis was seen to do, not looked at yet.
+pub struct Tape {
+    lines: Vec<String>,
+    snapshot: Snapshot,
+}
+
 impl Recorder {
     /// Records from now on.
     pub fn start(port: u16) -> Self {
@@ -61,14 +67,22 @@ impl Recorder {
         Self { lines, connection }
     }
 
+    /// Lines so far.
+    pub fn len(&self) -> usize {
+        self.lines.lock().expect("the record").len()
+    }
+
     /// Ends it: what was done, what was said, and how it stands.
     pub fn finish(self, fleet: &TestFleet) -> Recording {
-        let snapshot = self.snapshot(&fleet.redis);
+        self.cut(&fleet.redis).read(&fleet.redis, &fleet.logs())
+    }
+
+    /// Ends it at this place; what was recorded is looked at later.
+    pub fn cut(self, redis: &RedisServer) -> Tape {
+        let snapshot = self.snapshot(redis);
         let lines = std::mem::take(&mut *self.lines.lock().expect("the record"));
         let _ = self.connection.shutdown(std::net::Shutdown::Both);
-        let steps = steps(&lines, &digests(&lines, &fleet.redis));
-        let locals = fleet.logs().iter().filter_map(|line| LocalEvent::parse(line)).collect();
-        Recording { steps, locals, snapshot }
+        Tape { lines, snapshot }
     }
 
     fn snapshot(&self, redis: &RedisServer) -> Snapshot {
@@ -81,6 +95,15 @@ impl Recorder {
             std::thread::sleep(Duration::from_millis(5));
         }
         lines.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Tape {
+    /// As steps; `redis` knows the scripts' digests, and `logs` are what the daemons said.
+    pub fn read(self, redis: &RedisServer, logs: &[String]) -> Recording {
+        let steps = steps(&self.lines, &digests(&self.lines, redis));
+        let locals = logs.iter().filter_map(|line| LocalEvent::parse(line)).collect();
+        Recording { steps, locals, snapshot: self.snapshot }
     }
 }
 

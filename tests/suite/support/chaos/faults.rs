@@ -61,6 +61,7 @@ impl Fault {
 impl Fleet {
     /// Breaks something; `at` is of no matter where it is Redis.
     pub async fn inflict(&mut self, fault: Fault, at: usize) {
+        self.record_until(fault);
         match fault {
             Fault::Kill => self.kill(at),
             Fault::Terminate => self.terminate(at),
@@ -95,7 +96,7 @@ impl Fleet {
         self.seats.set_open(at, false);
         self.timeline.die(self.nodes[at].number);
         self.nodes[at].instance.kill();
-        self.keep_log(at);
+        self.keep_last_log(at);
     }
 
     /// SIGTERM, and its end.
@@ -104,7 +105,7 @@ impl Fleet {
         self.timeline.die(self.nodes[at].number);
         let (status, took) = self.nodes[at].instance.stop();
         assert!(status.success(), "{status} after {took:?}\n{}", self.instance(at).log());
-        self.keep_log(at);
+        self.keep_last_log(at);
     }
 
     /// A new instance in the place of a dead one.

@@ -11,12 +11,14 @@ use tokio::sync::watch;
 
 use super::{
     actor::{Seat, Seats},
+    replay::Recorded,
     timeline::Timeline,
 };
 use crate::support::{
     fleet::{PATIENCE, eventually, get},
     instance::Instance,
     proxy::{Meddler, Proxy},
+    recorder::Recorder,
     redis::RedisServer,
 };
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub suspect: Duration,
     /// Where logs, and every command that Redis does, are kept.
     pub record: Option<PathBuf>,
+    /// Whether what Redis does is replayed by the model.
+    pub is_replayed: bool,
 }
 
 impl Settings {
@@ -56,6 +60,7 @@ impl Settings {
             meddler: None,
             suspect: Duration::from_millis(1350) * 4,
             record: None,
+            is_replayed: false,
         }
     }
 
@@ -89,6 +94,7 @@ pub struct Fleet {
     pub(super) port: watch::Sender<u16>,
     started: usize,
     monitors: Vec<Option<Child>>,
+    pub(super) recorded: Recorded,
 }
 
 impl Fleet {
@@ -100,6 +106,7 @@ impl Fleet {
             servers[1].follow(&servers[0]);
         }
         let port = watch::Sender::new(servers[0].port());
+        let recorder = settings.is_replayed.then(|| Recorder::start(servers[0].port()));
         let mut fleet = Self {
             nodes: Vec::new(),
             monitors: servers.iter().map(|_| None).collect(),
@@ -109,6 +116,7 @@ impl Fleet {
             seats: Seats::default(),
             port,
             started: 0,
+            recorded: Recorded::by(recorder),
             settings,
         };
         (0..fleet.servers.len()).for_each(|at| fleet.monitor(at));
@@ -190,8 +198,16 @@ impl Fleet {
         }
     }
 
-    /// Keeps what an instance has logged.
-    pub(super) fn keep_log(&self, at: usize) {
+    /// Keeps what an instance has logged that has ended.
+    pub(super) fn keep_last_log(&mut self, at: usize) {
+        self.keep_log(at);
+        if self.recorded.recorder.is_some() {
+            let log = self.instance(at).log();
+            self.recorded.said.extend(log.lines().map(str::to_owned));
+        }
+    }
+
+    fn keep_log(&self, at: usize) {
         let Some(record) = &self.settings.record else { return };
         let node = &self.nodes[at];
         let path = record.join(format!("instance-{}.log", node.number));
