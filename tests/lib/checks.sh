@@ -73,14 +73,15 @@ soak_connections() {
 }
 
 soak_random_faults() {
-    random_faults 3600
+    random_faults 3600 --retries 0
 }
 
-# random_faults SECONDS
+# random_faults SECONDS [OPTION...]
 random_faults() {
-    local minutes
-    minutes=$(awk -v seconds="$1" 'BEGIN { printf "%.2f", seconds / 60 }')
-    WSFLEETD_CHAOS_MINUTES=$minutes nextest random --run-ignored only --success-output final
+    local minutes seconds=$1
+    shift
+    minutes=$(awk -v seconds="$seconds" 'BEGIN { printf "%.2f", seconds / 60 }')
+    WSFLEETD_CHAOS_MINUTES=$minutes nextest random --run-ignored only --success-output final "$@"
 }
 
 # nextest PROFILE [OPTION...]: counts from the report it writes, also if a test has failed.
