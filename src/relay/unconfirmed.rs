@@ -21,6 +21,10 @@ const DOUBT: Duration = Duration::from_millis(750);
 /// Redis's is no peer's silence.
 const PROBES: u64 = 4;
 
+/// What is older is not told again: those who have had it may not know its id any more (the hub
+/// remembers 128 of a user), and whoever dies without a word is found out only after seconds.
+const FRESH: Duration = Duration::from_secs(4);
+
 /// Between two probes of a doubtful peer.
 pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
 
@@ -104,7 +108,7 @@ impl Unconfirmed {
         while self.payloads.front().is_some_and(|sent| self.probes >= sent.probes + PROBES) {
             unread.extend(self.pop());
         }
-        unread.into_iter().filter(|sent| sent.ear == ear).map(|sent| sent.payload).collect()
+        unread.into_iter().filter(|sent| sent.is_wanted(ear)).map(|sent| sent.payload).collect()
     }
 
     /// Takes out all, for the peer is no more; what is on its way to it comes back from
@@ -112,13 +116,20 @@ impl Unconfirmed {
     pub(super) fn close(&mut self, ear: u64) -> Vec<Vec<u8>> {
         self.is_closed = true;
         let all = std::iter::from_fn(|| self.pop());
-        all.filter(|sent| sent.ear == ear).map(|sent| sent.payload).collect()
+        all.filter(|sent| sent.is_wanted(ear)).map(|sent| sent.payload).collect()
     }
 
     fn pop(&mut self) -> Option<Sent> {
         let sent = self.payloads.pop_front()?;
         self.bytes -= sent.payload.len();
         Some(sent)
+    }
+}
+
+impl Sent {
+    /// Whether it is to be told again.
+    fn is_wanted(&self, ear: u64) -> bool {
+        self.ear == ear && self.at.elapsed() < FRESH
     }
 }
 
@@ -166,6 +177,15 @@ mod tests {
         unconfirmed.forget(number);
         unconfirmed.keep(number, b"1".to_vec());
         assert!(unconfirmed.close(1).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_old_to_be_known_by_its_id_is_not_told_again() {
+        let (mut unconfirmed, _) = with(&[b"1"]);
+        tokio::time::advance(FRESH).await;
+        let young = unconfirmed.expect(1);
+        assert_eq!(unconfirmed.keep(young, b"2".to_vec()), None);
+        assert_eq!(unconfirmed.close(1), [b"2"]);
     }
 
     #[tokio::test(start_paused = true)]
