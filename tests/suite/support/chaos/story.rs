@@ -24,6 +24,9 @@ use crate::support::{fleet::eventually, instance::USERS};
 const REGULARS: [(usize, &str); 6] =
     [(0, "Sunil"), (1, "Sid"), (2, "Ann"), (0, "Elon"), (1, "Alok"), (2, "Sid")];
 
+/// Who passes by: first those who are no regulars.
+const PASSERS_BY: [&str; 8] = ["Smith", "Bob", "Zoë", "Sid", "Ann", "Sunil", "Elon", "Alok"];
+
 /// A machine that stands still for more than one part in so many of a story's time spoils it.
 const MOST_STALLED: u32 = 4;
 
@@ -104,11 +107,12 @@ impl Story {
         self.are_there(REGULARS.len()).await;
     }
 
-    /// So many more come and go, anywhere, and talk to everybody.
+    /// So many more come and go, anywhere, and talk to everybody; first those who are nobody's
+    /// second device, so that they are away at times, and owed what is said meanwhile.
     pub fn passers_by(&mut self, number: usize) {
         for n in 0..number {
             let life = Life::Comes { stay: (500, 5000), away: (0, 3000), rude: 4 };
-            let (user, to) = (USERS[n % USERS.len()], USERS.to_vec());
+            let (user, to) = (PASSERS_BY[n % PASSERS_BY.len()], USERS.to_vec());
             self.admit(Plan { user, at: None, life, to, gap: 300 });
         }
     }
