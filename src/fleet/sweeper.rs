@@ -249,6 +249,8 @@ impl Work {
             }
             Err(error) => {
                 debug!("connections are not registered yet: {error}");
+                // Also those that the store knows: what it had to say was not heard.
+                batch.iter().for_each(|connection| connection.miss());
                 self.registrar.set_unsettled();
             }
         }
