@@ -146,6 +146,8 @@ impl Fleet {
     /// to; whether it has. Its seat is taken away as soon as a load balancer would.
     pub async fn cut_off(&self, at: usize) -> bool {
         self.set_line(at, Line::Blackhole);
+        // From now on: it may also find out later, when it no longer counts those who died before.
+        self.timeline.send_away(self.nodes[at].number);
         let began = Instant::now();
         while !self.is_red(at).await {
             if began.elapsed() > FINDING_OUT {
@@ -153,7 +155,6 @@ impl Fleet {
             }
             sleep(Duration::from_millis(200)).await;
         }
-        self.timeline.send_away(self.nodes[at].number);
         self.seats.set_open(at, false);
         sleep(DRAIN + LAST_WORD).await;
         true
