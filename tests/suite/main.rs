@@ -33,6 +33,8 @@ mod last_words;
 mod isolation;
 mod lifecycle;
 mod limits;
+#[cfg(feature = "aws")]
+mod obituary;
 mod link;
 mod load;
 mod legacy_keys;
