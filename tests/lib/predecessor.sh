@@ -11,7 +11,11 @@ PREDECESSOR=$CACHE/predecessor-$PREDECESSOR_COMMIT
 # its place.
 build_predecessor() {
     local source=$WORK/predecessor new=$PREDECESSOR.new
-    if [[ -e $PREDECESSOR/wsfleetd.deb ]]; then return; fi
+    if has_predecessor; then return; fi
+    if ! git cat-file -e "$PREDECESSOR_COMMIT^{commit}" 2>/dev/null; then
+        echo "This clone has no commit $PREDECESSOR_COMMIT: fleets of two versions, and upgrades, are NOT tested."
+        return "$SKIPPED"
+    fi
     rm -rf "$new"
     mkdir -p "$source" "$new"
     git archive "$PREDECESSOR_COMMIT" | tar --extract --directory "$source"
@@ -21,6 +25,11 @@ build_predecessor() {
     rm -rf "$PREDECESSOR"
     mv "$new" "$PREDECESSOR"
     ls -l "$PREDECESSOR"
+}
+
+# Whether it was built: a clone without its history cannot.
+has_predecessor() {
+    [[ -e $PREDECESSOR/wsfleetd.deb ]]
 }
 
 # Its number must be the lower one.
