@@ -216,13 +216,8 @@ impl Upgrader {
         let about = About { user: user.clone(), client, connected: clock::now() };
         let claimed = match self.claim(hash, about.clone(), (number, id)).await {
             Err(NotClaimed::Revoked) => self.claim_if_welcome(hash, about).await?,
-            answer => answer,
+            answer => answer?,
         };
-        let claimed = claimed.inspect_err(|reason| {
-            if matches!(reason, NotClaimed::Limit { .. }) {
-                self.shared.user_limit.hit(&Subject { user: Some(&user), ..who }, reason);
-            }
-        })?;
         Ok(Admitted { claimed, seat })
     }
 
@@ -233,17 +228,20 @@ impl Upgrader {
         (number, id): (u64, ConnectionId),
     ) -> Result<Claimed, NotClaimed> {
         let room = self.shared.outbox_bytes.load(Ordering::Relaxed);
-        let connection = Connection::new(id, number, user, about, room);
-        self.shared.parts.registrar.claim(Arc::new(connection)).await
+        let connection = Arc::new(Connection::new(id, number, user, about, room));
+        let claimed = self.shared.parts.registrar.claim(connection.clone()).await;
+        claimed.inspect_err(|reason| {
+            if matches!(reason, NotClaimed::Limit { .. }) {
+                let About { user, client, .. } = connection.about();
+                let who = Subject { client: Some(*client), connection: Some(id), user: Some(user) };
+                self.shared.user_limit.hit(&who, reason);
+            }
+        })
     }
 
     /// Claims once more when the fleet shuts out whom the directory lets in, by its own word, the
     /// only one that is younger than the fleet's: nobody may have been there to hear it change.
-    async fn claim_if_welcome(
-        &self,
-        user: UserHash,
-        about: About,
-    ) -> Result<Result<Claimed, NotClaimed>, Refusal> {
+    async fn claim_if_welcome(&self, user: UserHash, about: About) -> Result<Claimed, Refusal> {
         let parts = &self.shared.parts;
         if !parts.directory_is_shared {
             return Err(Refusal::Disabled);
@@ -257,7 +255,7 @@ impl Upgrader {
             return Err(Refusal::Disabled);
         }
         // Another number: the first is on its way out.
-        Ok(self.claim(user, about, parts.ids.issue()).await)
+        Ok(self.claim(user, about, parts.ids.issue()).await?)
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -234,8 +234,8 @@ async fn without_handover_what_an_absent_user_is_sent_is_gone() {
     }
 }
 
-/// Both say [`MANY`] things to each other at once, and hear all of them, in order.
-/// Both ways at once; the connections stay as long as what is answered.
+/// Both say [`MANY`] things to each other at once, and hear all of them, in order. The connections
+/// stay as long as what is answered.
 async fn talk(sunil: Client, sid: Client) -> [(Mouth, Ear); 2] {
     let ((sunil_says, sunil_hears), (sid_says, sid_hears)) = (sunil.split(), sid.split());
     let said = [tokio::spawn(speak(sunil_says, "Sid")), tokio::spawn(speak(sid_says, "Sunil"))];
