@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+from cgroup import ControlGroup
+
 BOOT_SECONDS = 60
 STOP_SECONDS = 30
 COMMAND_SECONDS = 120
@@ -30,16 +32,19 @@ class Container:
     """One booted machine. Use it as a context manager: it is powered off at the end."""
 
     def __init__(self, tree):
+        name = f"wsfleetd-test-{os.getpid()}"
         self.console = tempfile.TemporaryFile(mode="w+", errors="replace")
+        self.group = ControlGroup(name)
         self.nspawn = subprocess.Popen(
             [
                 "systemd-nspawn", "--quiet", "--boot", "--volatile=overlay",
-                f"--directory={tree}", f"--machine=wsfleetd-test-{os.getpid()}",
+                f"--directory={tree}", f"--machine={name}",
                 # No machined and no unit to live in: the host may run no systemd at all.
                 "--register=no", "--keep-unit",
                 "--private-network", "--console=pipe",
             ],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=subprocess.STDOUT,
+            preexec_fn=self.group.enter,
         )
         self.network = None
         try:
@@ -69,6 +74,7 @@ class Container:
         except subprocess.TimeoutExpired:
             self.nspawn.kill()
             self.nspawn.wait()
+        self.group.remove()
         self.console.close()
 
     def run(self, *command, status=0, stdin=""):

@@ -1,0 +1,59 @@
+"""A control group of its own for each machine.
+
+The init of a container makes its units' groups below the group that it was started in, and removes
+them when they end. Two machines in one group would remove each other's: a unit then fails to start
+(219/CGROUP) that nothing is wrong with.
+"""
+
+import os
+import pathlib
+
+# Where a version 1 hierarchy has these, a new group has no processor until it is given one.
+UNUSED_CONTROLLERS = {"cpuset"}
+
+
+class ControlGroup:
+    """A group below this process's own, in every hierarchy that there is."""
+
+    def __init__(self, name):
+        self.directories = [directory / name for directory in own_directories()]
+        for directory in self.directories:
+            directory.mkdir(exist_ok=True)
+
+    def enter(self):
+        """Moves the calling process, and what it will start."""
+        for directory in self.directories:
+            (directory / "cgroup.procs").write_text("0")
+
+    def remove(self):
+        """Once nobody is in it."""
+        for directory in self.directories:
+            for below, _, _ in os.walk(directory, topdown=False):
+                try:
+                    os.rmdir(below)
+                except OSError:  # somebody is in it still: it is empty space, and no more
+                    pass
+
+
+def own_directories():
+    """Where this process's groups are: proc(5), /proc/PID/cgroup and /proc/PID/mountinfo."""
+    mounted = {}
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = line.split(" - ")
+        root, mount = before.split()[3:5]
+        kind, _, options = after.split()
+        for name in hierarchies(kind, options):
+            mounted[name] = (root, pathlib.Path(mount))
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        name = controllers.split(",")[0]
+        if name in mounted and name not in UNUSED_CONTROLLERS:
+            root, mount = mounted[name]
+            yield mount / os.path.relpath(path, root)
+
+
+def hierarchies(kind, options):
+    """Of a mount: `""` is that of version 2."""
+    if kind == "cgroup2":
+        return [""]
+    return options.split(",") if kind == "cgroup" else []
