@@ -96,6 +96,7 @@ nextest() {
     if [[ -e $junit ]]; then
         # shellcheck disable=SC2046 # two numbers
         counted $(junit_counts "$junit")
+        faults junit "$junit"
     fi
     return "$status"
 }

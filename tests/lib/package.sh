@@ -76,6 +76,7 @@ test_package() {
         tests/package/package_test.py "$(tree_of "$1")" "${debs[0]}" 2>&1 | tee "$WORK/package" || status=$?
     # shellcheck disable=SC2046 # two numbers
     counted $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$WORK/package")
+    faults unittest "$WORK/package"
     return "$status"
 }
 
