@@ -133,9 +133,9 @@ pub async fn report_own(ec2: &dyn Ec2, identity: &Identity) {
             "EC2 does not know instance {id}: is the region right, or is it a moment old?"
         ),
         Err(error @ Ec2Error::Denied { .. }) => {
-            warn!(message_id = events::AWS_DENIED, instance.id = id, %error, "{error}");
+            warn!(message_id = events::AWS_DENIED, instance.id = id, %error, "{error}; asked about {id}");
         }
-        Err(error) => warn!(instance.id = id, %error, "{error}"),
+        Err(error) => warn!(instance.id = id, %error, "{error}; asked about {id}"),
     }
 }
 

@@ -242,7 +242,7 @@ impl Membership {
         warn!(
             message_id = events::LEASE_LOST,
             fleet.epoch = %epoch,
-            "the fleet does not know this instance any more; joining again under a new epoch"
+            "the fleet does not know this instance any more; joining again under epoch {epoch}"
         );
         self.peers.clear();
         self.join(Some(old)).await?;
@@ -295,7 +295,10 @@ impl Membership {
                 Ok(Joined::Member) => return Ok(()),
                 Ok(Joined::OriginTaken) => {
                     // 48 random bits met: wait for whoever has them to go.
-                    error!("another instance has this one's origin; trying again");
+                    error!(
+                        "another instance has this one's origin, {}; trying again",
+                        member.origin
+                    );
                 }
                 Ok(Joined::Mismatch { key, theirs }) => return Err(Mismatch { key, theirs }),
                 Err(error) => {

@@ -65,6 +65,22 @@ pub struct Subject<'a> {
     pub user: Option<&'a UserId>,
 }
 
+/// What stands behind the words about a limit: plain `journalctl` shows no fields.
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            self.user.map(|user| format!("user {user}")),
+            self.client.map(|client| format!("from {client}")),
+            self.connection.map(|connection| format!("connection {connection}")),
+        ];
+        let named: Vec<_> = named.into_iter().flatten().collect();
+        match named.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", named.join(", ")),
+        }
+    }
+}
+
 impl Reporter {
     /// Sums up in `tasks` until `stop`.
     pub fn new(tasks: Tasks, stop: CancellationToken) -> Self {
@@ -92,7 +108,7 @@ impl Reached {
             peer.ip = subject.client.map(display),
             conn.id = subject.connection.map(display),
             user.name = subject.user.map(|user| display(user.as_str())),
-            "{key}: {what}"
+            "{key}: {what}{subject}"
         );
         let (reached, stop) = (self.clone(), self.shared.reporter.stop.clone());
         self.shared.reporter.tasks.spawn("limit", async move {
@@ -140,6 +156,16 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+
+    #[test]
+    fn whoever_met_it_stands_in_the_text_as_far_as_known() {
+        let sunil = UserId::parse("Sunil").unwrap();
+        let client = Some("192.0.2.1".parse().unwrap());
+        let both = Subject { client, connection: None, user: Some(&sunil) };
+        assert_eq!(both.to_string(), " (user Sunil, from 192.0.2.1)");
+        assert_eq!(Subject { client, ..Subject::default() }.to_string(), " (from 192.0.2.1)");
+        assert_eq!(Subject::default().to_string(), "");
+    }
 
     #[test]
     fn one_is_told_at_once_and_the_others_are_summed_up() {

@@ -316,7 +316,8 @@ impl Inbox {
         match dialled {
             Ok(Dialled { ear, mouth, run_id }) => {
                 let end = CancellationToken::new();
-                self.ears.push(listen(id, ear, self.probe.clone(), end.clone()));
+                let server = node.info.addr().to_string();
+                self.ears.push(listen(id, server, ear, self.probe.clone(), end.clone()));
                 self.posts.insert(id, Post { node, mouth, run_id, _guard: end.drop_guard() });
                 self.look_again(Duration::ZERO);
             }
@@ -375,20 +376,21 @@ async fn changed(layout: &mut Option<watch::Receiver<u64>>) -> bool {
 /// Everything one connection says, until it is no good any more or `end`.
 fn listen(
     id: Id,
+    server: String,
     ear: Ear,
     probe: Arc<Probe>,
     end: CancellationToken,
 ) -> BoxStream<'static, (Id, Word)> {
     // A channel that is heard here, to be probed.
-    let start = (Some(ear), None::<String>, probe, end);
-    let words = unfold(start, move |(ear, mut heard, probe, end)| async move {
+    let start = (Some(ear), None::<String>, server, probe, end);
+    let words = unfold(start, move |(ear, mut heard, server, probe, end)| async move {
         let mut ear = ear?;
         let word = tokio::select! {
             biased;
             () = end.cancelled() => return None,
             word = ear.next() => word,
             () = probe.until_silent(heard.as_deref()) => {
-                warn!("the subscription has fallen silent; dialling again");
+                warn!("the subscription at {server} has fallen silent; dialling again");
                 Err(silent("the subscription is silent"))
             }
         };
@@ -406,7 +408,7 @@ fn listen(
             }
             Err(error) => (Word::Broken(error), None),
         };
-        Some(((id, word), (ear, heard, probe, end)))
+        Some(((id, word), (ear, heard, server, probe, end)))
     });
     words.boxed()
 }

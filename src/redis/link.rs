@@ -156,6 +156,7 @@ impl Link {
 
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut broken = self.shared.broken.subscribe();
+        let address = self.shared.client.get_connection_info().addr();
         let mut generation = 0;
         let mut late: Option<ClientName> = None;
         loop {
@@ -170,7 +171,7 @@ impl Link {
             }
             self.shared.current.store(Some(Arc::new(dialled)));
             self.shared.state.send_replace(LinkState::Up(generation));
-            info!(message_id = events::REDIS_BACK, "connected to Redis");
+            info!(message_id = events::REDIS_BACK, "connected to Redis at {address}");
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = broken.wait_for(|broken| *broken >= generation) => {}
@@ -178,7 +179,10 @@ impl Link {
             self.shared.current.store(None);
             self.shared.state.send_replace(LinkState::Down);
             late = Some(name);
-            warn!(message_id = events::REDIS_LOST, "lost the connection to Redis; dialling again");
+            warn!(
+                message_id = events::REDIS_LOST,
+                "lost the connection to Redis at {address}; dialling again"
+            );
         }
     }
 

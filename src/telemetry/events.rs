@@ -86,9 +86,10 @@ mod tests {
 
     const CATALOG: &str = include_str!("../../systemd/wsfleetd.catalog");
 
-    /// Id to entry, as `journalctl --update-catalog` would read it.
+    /// Id to entry, as `journalctl --update-catalog` reads it: an entry that no empty line comes before
+    /// belongs to the one above.
     fn catalog() -> BTreeMap<&'static str, &'static str> {
-        let entries = CATALOG.split("\n-- ").skip(1);
+        let entries = CATALOG.split("\n\n-- ").skip(1);
         entries.map(|entry| entry.split_once('\n').expect("an entry has a body")).collect()
     }
 

@@ -3,6 +3,8 @@
 //! Text, not types: a rule that reads in one line is worth more here than one that nothing slips
 //! through. Comments and what stands below `#[cfg(test)]` are not looked at.
 
+mod messages;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use wsfleetd::telemetry::events::ALL;

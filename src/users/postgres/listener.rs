@@ -29,9 +29,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest: how late a database that is back may be noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Without it a change is told to nobody.
-const HAS_TRIGGERS: &str = "SELECT count(*) = 4 FROM pg_trigger \
-                            WHERE tgrelid = 'users'::regclass AND tgname LIKE 'users\\_announce\\_%'";
+/// What tells of changes, one of each kind: a row's insertion, update and removal, and TRUNCATE.
+const TRIGGERS: i64 = 4;
+
+const COUNT_TRIGGERS: &str = "SELECT count(*) FROM pg_trigger \
+                              WHERE tgrelid = 'users'::regclass AND tgname LIKE 'users\\_announce\\_%'";
 
 /// Hears, tells `changes`, and connects again whatever happens, until `stop`; `demoted` is called
 /// when the server turns out to be the primary no more.
@@ -112,19 +114,19 @@ async fn keep(
     let within = connector.query_timeout();
     let opening = async {
         client.batch_execute(LISTEN).await?;
-        Ok(client.query_one(HAS_TRIGGERS, &[]).await?.try_get::<_, bool>(0)?)
+        Ok(client.query_one(COUNT_TRIGGERS, &[]).await?.try_get::<_, i64>(0)?)
     };
-    let tells = match timeout(within, opening).await {
-        Ok(Ok(tells)) => tells,
+    let triggers = match timeout(within, opening).await {
+        Ok(Ok(triggers)) => triggers,
         Ok(Err(fault)) => return fault,
         Err(_) => return Fault::Timeout(within),
     };
     changes.tell_everything();
     opened();
-    if !tells {
+    if triggers != TRIGGERS {
         warn!(
-            "the database tells nobody of changes: run `wsfleetd users migrate`; until then they \
-             are felt after users.cache_ttl"
+            "the database does not tell of all changes, it has {triggers} of {TRIGGERS} triggers: \
+             run `wsfleetd users migrate`; until then they are felt after users.cache_ttl"
         );
     }
     loop {
