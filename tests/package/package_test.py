@@ -15,6 +15,7 @@ import subprocess
 import sys
 import unittest
 
+from doctor import Doctor
 from install import Install
 from journal import Journal
 from restart import Restart
@@ -23,7 +24,7 @@ from service import Service
 from story import PackageTest
 from watchdog import Watchdog
 
-__all__ = ["Install", "Journal", "Restart", "Sandbox", "Service", "Watchdog"]
+__all__ = ["Doctor", "Install", "Journal", "Restart", "Sandbox", "Service", "Watchdog"]
 
 
 # Machines at a time: they mostly wait.

@@ -110,7 +110,7 @@ impl<'a> Call<'a> {
             return self.arguments.contains(&value);
         }
         let named = |text: &&str| text.split(|c| !is_of_name(c)).any(|word| word == root);
-        self.values().contains(&&*root) || self.arguments.iter().any(|argument| named(&argument))
+        self.values().contains(&&*root) || self.arguments.iter().any(named)
     }
 
     /// journald knows `peer.id` as `PEER_ID`.
