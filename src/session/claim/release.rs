@@ -145,7 +145,7 @@ impl Registrar {
     /// Answers what was not kept because the user has other connections; `None` without an answer.
     async fn say_release(&self, leaving: &Leaving) -> Option<Vec<Delivery>> {
         let release = leaving.release(self.shared.config.max_stored_message);
-        let asked = release.unwritten.len() as u64;
+        let (asked, doubts) = (release.unwritten.len() as u64, self.shared.recent.doubts());
         let released = match self.shared.store.disconnect(leaving.epoch, &release).await {
             Ok(released) => released,
             Err(error) => {
@@ -153,7 +153,9 @@ impl Registrar {
                 return None;
             }
         };
-        self.shared.recent.note(leaving);
+        if let Some(again) = self.shared.recent.note(leaving, doubts) {
+            self.keep_lost(again);
+        }
         if released.left == 0 {
             let full = asked.saturating_sub(released.kept);
             self.shared.router.counters().full.fetch_add(full, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 use crate::{
     ids::{Device, Epoch, InstanceId, Mid, Number, Partition, User},
     instance::{Answer, By, Instance, Phase, Status},
+    redis::Redis,
     rules::{Bounds, Bug, Rules},
     world::World,
 };
@@ -24,6 +25,8 @@ pub enum Action {
     Cut { at: InstanceId },
     Heal { at: InstanceId },
     Flush,
+    FallBehind,
+    FailOver,
     Stop { at: InstanceId },
     SuspectTheSlow { at: InstanceId, peer: Epoch },
     // A connection.
@@ -95,6 +98,11 @@ impl World {
                 self.used.flushes += 1;
                 self.redis().flush();
             }
+            Action::FallBehind => {
+                self.used.failovers += 1;
+                self.fall_behind();
+            }
+            Action::FailOver => self.fail_over(),
             Action::Stop { at } => {
                 self.used.stops += 1;
                 self.stop(at);
@@ -109,7 +117,7 @@ impl World {
             Action::Write { at, number } => self.write(at, number),
             Action::Leave { at, number } => self.leave(at, number),
             Action::Disconnect { at, number } => self.disconnect(rules, at, number),
-            Action::Released { at, number } => self.released(at, number),
+            Action::Released { at, number } => self.released(rules, at, number),
             Action::Unreleased { at, number } => self.unreleased(at, number),
             Action::Hold { at, by } => self.hold(at, by),
             Action::Held { at, by } => self.held(at, by),
@@ -200,6 +208,11 @@ impl World {
         if may(used.flushes, bounds.flushes) {
             next.push(Action::Flush);
         }
+        if self.replica.is_some() {
+            next.push(Action::FailOver);
+        } else if may(used.failovers, bounds.failovers) {
+            next.push(Action::FallBehind);
+        }
     }
 
     /// What the fleet does by itself. When none of these changes anything, all is quiet.
@@ -286,6 +299,16 @@ impl World {
             .keys()
             .filter(move |epoch| !speaks(*epoch) && !is_suspected(*epoch))
             .filter(|epoch| self.peek_redis().members.has(*epoch))
+    }
+
+    /// The replica takes over: it holds what it held when it fell behind, and all connections to it
+    /// are new.
+    fn fail_over(&mut self) {
+        let Some(replica) = self.replica.take() else { return };
+        self.redis().fall_back(Redis::clone(&replica));
+        let all: Vec<_> =
+            self.instances().filter(|(_, one)| !one.is_cut).map(|(at, _)| at).collect();
+        all.into_iter().for_each(|at| self.heal(at));
     }
 
     /// Redis is reached again: all connections to it are new.

@@ -3,7 +3,7 @@
 
 use crate::{
     hub::had,
-    ids::{Device, InstanceId, Mid, Number, User},
+    ids::{Device, Epoch, InstanceId, Mid, Number, User},
     instance::{Answer, By, Call, Connection, Delivery, Instance, Phase},
     map::Set,
     redis::{Claim, Claimed, HoldRequest, Registered, Release, Tag},
@@ -148,6 +148,9 @@ impl World {
         let tag = Tag { epoch, number, since };
         let release = Release { user, device, tag, unwritten: mids };
         self.redis().disconnect(rules, epoch, &release);
+        if self.replica.is_some() && !rules.has(Bug::ReleaseRememberedLate) {
+            self.remember(at, epoch, &release);
+        }
         let left = !self.peek_redis().owners(user).is_empty();
         let left = left && !rules.has(Bug::UnwrittenDroppedIfOthers);
         let answer = Answer::Disconnect(if left { unwritten } else { Vec::new() });
@@ -155,11 +158,24 @@ impl World {
     }
 
     /// Its answer comes: what was not kept is handed on.
-    pub fn released(&mut self, at: InstanceId, number: Number) {
+    pub fn released(&mut self, rules: &Rules, at: InstanceId, number: Number) {
         let connection = self.instance(at).connection(number);
         let Some(Answer::Disconnect(unkept)) = connection.answer.take() else { return };
         connection.phase = Phase::HandingOn(unkept);
+        let (user, device) = (connection.user, connection.device);
+        let registration = connection.registration.filter(|_| self.used.failovers > 0);
+        if let Some((epoch, since)) = registration.filter(|_| rules.has(Bug::ReleaseRememberedLate))
+        {
+            let tag = Tag { epoch, number, since };
+            self.remember(at, epoch, &Release { user, device, tag, unwritten: Vec::new() });
+        }
         self.hand_on(at, number);
+    }
+
+    /// `Recent::note`: what was kept is not said again.
+    fn remember(&mut self, at: InstanceId, epoch: Epoch, release: &Release) {
+        let release = Release { unwritten: Vec::new(), ..release.clone() };
+        self.instance(at).recent.push((epoch, release));
     }
 
     /// No answer comes: it is said again later.

@@ -210,6 +210,8 @@ pub struct Instance {
     pub asserting: Option<Asserting>,
     /// Releases that were not answered.
     pub lost: Vec<(Epoch, Release)>,
+    /// `Recent`: releases that a replica which has fallen behind may not know.
+    pub recent: Vec<(Epoch, Release)>,
     /// Users of whom the store may list connections that nobody here is.
     pub suspects: Set<User>,
     /// The hub: connections.
@@ -250,6 +252,7 @@ impl Instance {
             is_newly_listening: false,
             asserting: None,
             lost: Vec::new(),
+            recent: Vec::new(),
             suspects: Set::default(),
             connections: Map::default(),
             siblings: Map::default(),

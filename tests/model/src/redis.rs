@@ -95,10 +95,16 @@ impl Redis {
         self.entries_of(user).map(|(_, tag)| tag.epoch).collect()
     }
 
-    /// FLUSHALL: subscriptions are no keys.
+    /// FLUSHALL: what is left is what it held at first.
     pub fn flush(&mut self) {
+        self.fall_back(Self::default());
+    }
+
+    /// Another server takes over, or the same comes back, and holds what this one held at some time
+    /// before. Subscriptions are no keys.
+    pub fn fall_back(&mut self, older: Self) {
         let inboxes = std::mem::take(&mut self.inboxes);
         let broken = std::mem::take(&mut self.broken);
-        *self = Self { inboxes, broken, ..Self::default() };
+        *self = Self { inboxes, broken, ..older };
     }
 }

@@ -46,6 +46,9 @@ pub enum Bug {
     /// What a closing connection has not written is dropped when the user has another (as it
     /// once was).
     UnwrittenDroppedIfOthers,
+    /// A release is remembered when it is answered, which may be after a failover that has lost it (as
+    /// it once was).
+    ReleaseRememberedLate,
 }
 
 /// How users are spread.
@@ -116,6 +119,8 @@ pub struct Bounds {
     pub cuts: u32,
     /// FLUSHALL.
     pub flushes: u32,
+    /// A replica falls behind, and takes over at any later time.
+    pub failovers: u32,
     /// SIGTERM.
     pub stops: u32,
     /// Faults of all kinds together.
@@ -139,6 +144,7 @@ impl Bounds {
             pauses: 0,
             cuts: 0,
             flushes: 0,
+            failovers: 0,
             stops: 0,
             faults: u32::MAX,
             false_suspicion: false,

@@ -16,6 +16,10 @@ impl World {
         let instance = self.instance(at);
         let (all, epoch) = (instance.is_newly_listening, instance.epoch);
         (instance.is_newly_listening, instance.unsettled) = (false, false);
+        if all {
+            // `Registrar::doubt_releases`
+            instance.lost.append(&mut instance.recent);
+        }
         let is_unknown = |registration: Option<(Epoch, u64)>| {
             registration.is_none_or(|(known, _)| known != epoch)
         };

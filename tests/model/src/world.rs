@@ -6,7 +6,7 @@ use crate::{
     ids::{Device, Epoch, InstanceId, Mid, Number, User},
     instance::{Answer, Instance, Status},
     map::{Map, Set},
-    redis::{Claimed, Redis},
+    redis::{Broken, Claimed, Redis},
     rules::Bounds,
 };
 
@@ -44,6 +44,8 @@ pub struct Used {
     pub cuts: u32,
     /// FLUSHALL.
     pub flushes: u32,
+    /// Failovers to a replica that had fallen behind.
+    pub failovers: u32,
     /// SIGTERM.
     pub stops: u32,
     /// False suspicions.
@@ -53,7 +55,7 @@ pub struct Used {
 impl Used {
     /// Faults of all kinds.
     pub fn faults(&self) -> u32 {
-        self.crashes + self.pauses + self.cuts + self.flushes + self.suspicions
+        self.crashes + self.pauses + self.cuts + self.flushes + self.failovers + self.suspicions
     }
 }
 
@@ -61,6 +63,8 @@ impl Used {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     redis: Arc<Redis>,
+    /// What a replica holds that has fallen behind.
+    pub replica: Option<Arc<Redis>>,
     instances: Vec<Arc<Instance>>,
     messages: Vec<Arc<Message>>,
     /// Connections made so far, by user and device of the bounds.
@@ -97,6 +101,7 @@ impl World {
         });
         Self {
             redis: Arc::new(redis),
+            replica: None,
             instances: instances.collect(),
             messages: messages.collect(),
             opened: Map::default(),
@@ -114,6 +119,14 @@ impl World {
     /// Redis, to be changed.
     pub fn redis(&mut self) -> &mut Redis {
         Arc::make_mut(&mut self.redis)
+    }
+
+    /// A replica gets nothing of what is written from now on.
+    pub fn fall_behind(&mut self) {
+        let mut replica = Redis::clone(&self.redis);
+        replica.inboxes.clear();
+        replica.broken = Broken::default();
+        self.replica = Some(Arc::new(replica));
     }
 
     /// An instance, to be looked at.

@@ -56,6 +56,12 @@ fn redis_forgets_everything() {
 }
 
 #[test]
+fn a_replica_that_has_missed_writes_takes_over() {
+    let bounds = Bounds { failovers: 1, closes: 1, connects: 2, ..classic(2, 1, 1, 0) };
+    Exploration::new("a failover", bounds).sees(&[seen::REGISTERED_AGAIN]).run();
+}
+
+#[test]
 #[should_panic(expected = "never: sometimes an epoch is reaped")]
 fn an_exploration_that_does_not_see_what_it_must_fails() {
     Exploration::new("nothing happens", classic(2, 1, 1, 0)).sees(&[seen::REAP]).run();

@@ -76,11 +76,14 @@ fn planted(bug: Bug) -> Planted {
         Bug::UnwrittenDroppedIfOthers => {
             (with_messages(Bounds { closes: 1, ..twice() }, 1), must::DELIVERED, 10)
         }
+        Bug::ReleaseRememberedLate => {
+            (Bounds { closes: 1, failovers: 1, ..twice() }, must::GHOST, 15)
+        }
     };
     Planted { bug, bounds, broken, steps }
 }
 
-const ALL: [Bug; 20] = [
+const ALL: [Bug; 21] = [
     Bug::ReleaseWithoutCompare,
     Bug::NoTombstone,
     Bug::ReapBeforeFence,
@@ -101,6 +104,7 @@ const ALL: [Bug; 20] = [
     Bug::InboxLeftUnread,
     Bug::DisplacedWhileClaiming,
     Bug::UnwrittenDroppedIfOthers,
+    Bug::ReleaseRememberedLate,
 ];
 
 #[test]
