@@ -22,7 +22,8 @@
 //!
 //! And what the matrix has no row for: restart with data, standing still, 100 ms per command and
 //! late writes (`redis`), silence of many at once and a return in the midst of the reaping
-//! (`instance`), logins at the same moment, races of coming and going (`clients`).
+//! (`instance`), logins at the same moment, races of coming and going (`clients`). `replayed` is about
+//! the replay of such a run by the model.
 
 mod clients;
 mod clock;
@@ -30,3 +31,4 @@ mod instance;
 mod planted;
 mod random;
 mod redis;
+mod replayed;

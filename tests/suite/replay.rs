@@ -99,11 +99,7 @@ async fn a_recorded_run_is_one_of_the_models_and_corrupted_ones_are_not() {
 /// Recordings that tell of something that did not happen.
 fn corruptions(recording: Recording) -> Vec<(&'static str, Recording)> {
     let mut all = Vec::new();
-    let copy = || Recording {
-        steps: recording.steps.clone(),
-        locals: recording.locals.clone(),
-        snapshot: recording.snapshot.clone(),
-    };
+    let copy = || recording.clone();
     let does = |name: &str, command: &str, key: &str| {
         recording.steps.iter().position(|step| {
             let did = |words: &Vec<String>| words[0] == command && words[1].contains(key);

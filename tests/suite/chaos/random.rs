@@ -3,7 +3,7 @@
 //! `WSFLEETD_CHAOS_MINUTES` says how long (2); `WSFLEETD_SEED` throws the dice as before;
 //! `WSFLEETD_CHAOS_FAULTS`, as `Kill,FailOver`, leaves the other faults out; into
 //! `WSFLEETD_CHAOS_RECORD`, a directory, go the instances' logs and every command that Redis did.
-//! What Redis did up to the first failover or restart is replayed by the model (`tests/model`).
+//! What Redis did, over every failover and restart, is replayed by the model (`tests/model`).
 //! One fleet at a time: T is a bound on time, and a machine that is busy with two keeps neither's.
 
 use std::{env, path::PathBuf, time::Duration};
@@ -76,7 +76,8 @@ async fn whatever_happens_the_fleet_converges() {
     );
     let mut must = vec![Check::Handover, Check::Mailbox, Check::Outlives, Check::Welcome];
     must.extend(drama.has_buried.then_some(Check::Tombstone));
-    story.replays();
+    let recording = story.recording();
+    story.replays(&recording);
     story.ends(&must).await;
     drop(replay);
 }

@@ -4,6 +4,7 @@ pub mod cluster;
 
 use std::{
     fs::{self, File},
+    io::Write,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -130,6 +131,25 @@ impl RedisServer {
     pub fn ask(&self, command: &[&str]) -> String {
         let output = self.cli().args(command).output().expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Runs commands in one step (MULTI and EXEC), and answers the lines of their answers.
+    pub fn at_once(&self, commands: &[&[&str]]) -> Vec<String> {
+        let quoted = |word: &&str| format!("{word:?}");
+        let line = |words: &&[&str]| words.iter().map(quoted).collect::<Vec<_>>().join(" ") + "\n";
+        let commands: Vec<String> = commands.iter().map(line).collect();
+        let mut cli =
+            self.cli().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("redis-cli");
+        let input = format!("MULTI\n{}EXEC\n", commands.concat());
+        let mut stdin = cli.stdin.take().expect("its input");
+        stdin.write_all(input.as_bytes()).expect("redis-cli reads");
+        drop(stdin);
+        let output = cli.wait_with_output().expect("redis-cli ends").stdout;
+        let output = String::from_utf8_lossy(&output);
+        let (said, answers) =
+            output.trim_end().split_at("OK\n".len() + "QUEUED\n".len() * commands.len());
+        assert!(said.starts_with("OK\nQUEUED\n"), "{output}");
+        answers.lines().map(str::to_owned).collect()
     }
 
     /// Writes every command down that clients give from now on.

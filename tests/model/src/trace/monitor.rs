@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::Snapshot;
+
 /// One step of Redis.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -17,6 +19,46 @@ pub struct Step {
     pub is_script: bool,
     /// What a script did.
     pub inner: Vec<Vec<String>>,
+    /// Set where another server stands from now on, or the same with another memory: what it may
+    /// have lost. The arguments are what it holds.
+    pub loss: Option<Loss>,
+}
+
+/// What a server may have lost when it takes over or comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing: it had written all of it to disk.
+    Nothing,
+    /// What was done last, as far as it goes: nothing that was done before anything it holds.
+    TheLatest,
+    /// Everything.
+    Everything,
+}
+
+impl Step {
+    /// From here on another server is recorded, which holds this.
+    pub fn switch(at: u64, loss: Loss, holds: Snapshot) -> Self {
+        let (name, keys, inner) = ("switch".to_owned(), Vec::new(), Vec::new());
+        Self { at, name, keys, args: holds, is_script: false, inner, loss: Some(loss) }
+    }
+
+    /// Whether the fleet has done it, and not whoever looks on.
+    pub(super) fn is_judged(&self) -> bool {
+        self.is_script && self.name != "?" || is_publish(&self.name)
+    }
+
+    /// The messages that a step published, each a step of its own: all that a replica does for
+    /// whoever takes it for the primary still.
+    pub fn publishes(&self) -> Vec<Self> {
+        let own = std::iter::once(&self.name).chain(&self.args).cloned().collect();
+        let all = if self.is_script { self.inner.clone() } else { vec![own] };
+        let published = all.into_iter().filter(|words| is_publish(&words[0]));
+        published.filter_map(|words| step(self.at, words, &HashMap::new())).collect()
+    }
+}
+
+fn is_publish(command: &str) -> bool {
+    matches!(command.to_uppercase().as_str(), "PUBLISH" | "SPUBLISH")
 }
 
 /// Groups the lines of MONITOR; `digests` names the scripts.
@@ -56,7 +98,8 @@ fn step(at: u64, mut words: Vec<String>, digests: &HashMap<String, String>) -> O
     let command = words.remove(0).to_uppercase();
     if !matches!(command.as_str(), "EVAL" | "EVALSHA") || words.len() < 2 {
         let (keys, inner) = (Vec::new(), Vec::new());
-        return Some(Step { at, name: command, keys, args: words, is_script: false, inner });
+        let is_script = false;
+        return Some(Step { at, name: command, keys, args: words, is_script, inner, loss: None });
     }
     let script = words.remove(0);
     let name = match command.as_str() {
@@ -65,7 +108,8 @@ fn step(at: u64, mut words: Vec<String>, digests: &HashMap<String, String>) -> O
     };
     let count = words.remove(0).parse::<usize>().ok()?.min(words.len());
     let args = words.split_off(count);
-    Some(Step { at, name, keys: words, args, is_script: true, inner: Vec::new() })
+    let inner = Vec::new();
+    Some(Step { at, name, keys: words, args, is_script: true, inner, loss: None })
 }
 
 /// `+1795621500.417359 [0 127.0.0.1:51650] "EVAL" "…"`: when, whether a script did it, what.

@@ -1,18 +1,19 @@
 //! The replay itself: each recorded step as a transition, refused when the model would not do it.
 
 mod scripts;
+mod switch;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-};
+use std::collections::{HashMap, HashSet};
 
+use self::switch::Ahead;
 use super::{
     Snapshot,
+    counts::Counts,
     local::LocalEvent,
     mirror::{self, Told},
     monitor::Step,
     names::{Key, Names},
+    standing::Standing,
 };
 use crate::{
     envelope::Envelope,
@@ -20,28 +21,6 @@ use crate::{
     redis::{Redis, Tag},
     rules::{Partitions, Rules},
 };
-
-/// How many steps of each kind were replayed.
-#[derive(Clone, Debug, Default)]
-pub struct Counts(BTreeMap<String, u64>);
-
-impl Counts {
-    /// How many of one kind.
-    pub fn of(&self, kind: &str) -> u64 {
-        self.0.get(kind).copied().unwrap_or(0)
-    }
-
-    fn add(&mut self, kind: &str) {
-        *self.0.entry(kind.to_owned()).or_default() += 1;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<_> = self.0.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        f.write_str(&all.join(", "))
-    }
-}
 
 /// A step that the model does not allow.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +55,12 @@ pub struct Replay {
     delivered: HashSet<(Epoch, Mid)>,
     /// Epochs that were refused, by a beat or by a tombstone.
     refused: HashSet<Epoch>,
+    /// Epochs that have once been members no more: a server that has lost that may list them again.
+    ended: HashSet<Epoch>,
     /// Every tag that was ever written.
     claimed: HashSet<Tag>,
+    /// The server that will stand here next.
+    ahead: Option<Ahead>,
     last_since: u64,
     number: usize,
     counts: Counts,
@@ -91,10 +74,7 @@ impl Replay {
         snapshot: &Snapshot,
     ) -> Result<Counts, Box<Refused>> {
         let mut replay = Self::default();
-        for step in steps.iter().take_while(|step| step.name != "snapshot") {
-            replay.number += 1;
-            replay.step(step).map_err(|why| replay.refused_step(step, why))?;
-        }
+        replay.all(steps)?;
         for local in locals {
             replay.number += 1;
             replay.local(local).map_err(|why| replay.refused(format!("{local:?}"), why, None))?;
@@ -105,13 +85,33 @@ impl Replay {
         Ok(replay.counts)
     }
 
+    fn all(&mut self, steps: &[Step]) -> Result<(), Box<Refused>> {
+        let mut is_next_unknown = true;
+        for (at, step) in steps.iter().enumerate() {
+            if std::mem::replace(&mut is_next_unknown, step.loss.is_some()) {
+                self.look_ahead(&steps[at..]).map_err(|why| self.refused_step(step, why))?;
+            }
+            self.number += 1;
+            self.step(step).map_err(|why| self.refused_step(step, why))?;
+            if step.is_judged() {
+                self.counts.step();
+            }
+            self.compare_ahead();
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), String> {
+        if let Some(loss) = step.loss {
+            return self.switch(loss);
+        }
         if step.is_script {
             return self.script(step);
         }
         match step.name.as_str() {
             "PUBLISH" | "SPUBLISH" => self.publish(step),
             "FLUSHALL" | "FLUSHDB" => {
+                self.ended.extend(self.model.members.keys());
                 self.model.flush();
                 self.mirror.flush();
                 self.marker_ends.clear();
@@ -188,19 +188,7 @@ impl Replay {
 
     /// What the model holds in the end is what stands in Redis.
     fn at_the_end(&mut self, snapshot: &Snapshot) -> Result<(), String> {
-        let mut found = Redis::default();
-        for line in snapshot {
-            let mut words = line.splitn(3, ' ').map(str::to_owned);
-            let (Some(key), Some(field), Some(value)) = (words.next(), words.next(), words.next())
-            else {
-                return Err(format!("a line of the snapshot without a value: {line}"));
-            };
-            if self.names.key(&key).0 == Key::Members {
-                found.members.set(self.names.epoch(&field), value.parse().unwrap_or(0));
-            }
-            let command = ["HSET".to_owned(), key, field, value];
-            mirror::execute(&mut found, &mut self.names, &command);
-        }
+        let found = Standing::read(snapshot, 0, &mut self.names)?.redis;
         for (what, is_same) in [
             ("entries", self.model.entries == found.entries),
             ("indexes", self.model.index == found.index),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use wsfleetd_model::trace::Loss;
 
 use super::{Fleet, timeline::Place};
 use crate::support::{
@@ -61,7 +62,7 @@ impl Fault {
 impl Fleet {
     /// Breaks something; `at` is of no matter where it is Redis.
     pub async fn inflict(&mut self, fault: Fault, at: usize) {
-        self.record_until(fault);
+        self.bound_recording();
         match fault {
             Fault::Kill => self.kill(at),
             Fault::Terminate => self.terminate(at),
@@ -186,6 +187,8 @@ impl Fleet {
     pub fn stop_redis(&mut self, forgets: bool) {
         let forgets = forgets || !self.settings.is_durable;
         self.timeline.begin(Place::Redis { forgets });
+        let loss = if forgets { Loss::Everything } else { Loss::Nothing };
+        self.recorded.pause(&self.servers[self.primary], loss);
         self.servers[self.primary].stop();
         if forgets {
             self.servers[self.primary].forget();
@@ -194,7 +197,7 @@ impl Fleet {
 
     /// Redis is back.
     pub fn start_redis(&mut self) {
-        self.servers[self.primary].start_again();
+        self.resume();
         self.monitor(self.primary);
         self.end_trouble_of_redis();
     }
@@ -238,11 +241,11 @@ impl Fleet {
             self.servers[new].ask(&["INFO", "replication"]).contains("master_link_status:up")
         })
         .await;
-        self.servers[new].ask(&["REPLICAOF", "NO", "ONE"]);
+        self.promote(new);
         sleep(missed).await;
         self.timeline.begin(Place::Redis { forgets: true });
         let port = self.servers[new].port();
-        self.servers[old].follow(&self.servers[new]);
+        self.demote(old, new);
         self.nodes.iter().for_each(|node| node.line.lead_to(port));
         self.primary = new;
         self.port.send_replace(port);

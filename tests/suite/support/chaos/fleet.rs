@@ -18,7 +18,6 @@ use crate::support::{
     fleet::{PATIENCE, eventually, get},
     instance::Instance,
     proxy::{Meddler, Proxy},
-    recorder::Recorder,
     redis::RedisServer,
 };
 
@@ -106,7 +105,7 @@ impl Fleet {
             servers[1].follow(&servers[0]);
         }
         let port = watch::Sender::new(servers[0].port());
-        let recorder = settings.is_replayed.then(|| Recorder::start(servers[0].port()));
+        let recorded = Recorded::over(&servers[0], settings.is_replayed);
         let mut fleet = Self {
             nodes: Vec::new(),
             monitors: servers.iter().map(|_| None).collect(),
@@ -116,7 +115,7 @@ impl Fleet {
             seats: Seats::default(),
             port,
             started: 0,
-            recorded: Recorded::by(recorder),
+            recorded,
             settings,
         };
         (0..fleet.servers.len()).for_each(|at| fleet.monitor(at));
@@ -201,10 +200,8 @@ impl Fleet {
     /// Keeps what an instance has logged that has ended.
     pub(super) fn keep_last_log(&mut self, at: usize) {
         self.keep_log(at);
-        if self.recorded.recorder.is_some() {
-            let log = self.instance(at).log();
-            self.recorded.said.extend(log.lines().map(str::to_owned));
-        }
+        let log = self.instance(at).log();
+        self.recorded.keep(&log);
     }
 
     fn keep_log(&self, at: usize) {

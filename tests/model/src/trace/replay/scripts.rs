@@ -205,7 +205,9 @@ impl Replay {
         let (key, partition) = self.names.key(step.keys.first().ok_or("no key")?);
         let Key::Index(_, epoch) = key else { return Err("it reaps no index".to_owned()) };
         let has_tombstone = self.model.tombstones.keys().any(|(other, _)| other == epoch);
-        if self.model.members.has(epoch) && !has_tombstone {
+        // A server that has lost the end of an epoch lists it again; who has seen it reaps it.
+        let has_ended = has_tombstone || self.ended.contains(&epoch);
+        if self.model.members.has(epoch) && !has_ended {
             return Err("it reaps a member".to_owned());
         }
         for user in self
@@ -263,6 +265,7 @@ impl Replay {
                 }
                 if is_fenced {
                     self.refused.insert(epoch);
+                    self.ended.insert(epoch);
                     self.counts.add("fenced");
                 }
                 let forgotten = |words: &&Vec<String>| words[0] == "HDEL";
@@ -271,7 +274,10 @@ impl Replay {
                     self.model.dead.remove(old);
                 }
             }
-            "leave" => self.model.leave(epoch),
+            "leave" => {
+                self.ended.insert(epoch);
+                self.model.leave(epoch);
+            }
             "kill" => {
                 let counter = step.args.get(2).and_then(|counter| counter.parse().ok());
                 let counter = counter.ok_or("no counter")?;
@@ -280,6 +286,7 @@ impl Replay {
                 if is_killed != did("HDEL") {
                     return Err(format!("killed in the model: {is_killed}"));
                 }
+                self.ended.extend(is_killed.then_some(epoch));
                 self.counts.add(if is_killed { "killed" } else { "alive after all" });
             }
             _ => {}
