@@ -11,6 +11,9 @@ import pathlib
 # Where a version 1 hierarchy has these, a new group has no processor until it is given one.
 UNUSED_CONTROLLERS = {"cpuset"}
 
+# Of the processor, beside others: the highest that the one version and the other take.
+MOST = {"cpu.shares": "262144", "cpu.weight": "10000"}
+
 
 class ControlGroup:
     """A group below this process's own, in every hierarchy that there is."""
@@ -24,6 +27,18 @@ class ControlGroup:
         """Moves the calling process, and what it will start."""
         for directory in self.directories:
             (directory / "cgroup.procs").write_text("0")
+
+    def leave(self):
+        """Moves the calling process out again."""
+        for directory in self.directories:
+            (directory.parent / "cgroup.procs").write_text("0")
+
+    def go_first(self):
+        """Whatever else the host has to do: for those whose time is taken."""
+        for directory in self.directories:
+            for name, most in MOST.items():
+                if (directory / name).exists():
+                    (directory / name).write_text(most)
 
     def remove(self):
         """Once nobody is in it."""

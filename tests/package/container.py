@@ -1,12 +1,14 @@
 """A Debian under its own real systemd, thrown away when the test ends.
 
 systemd-nspawn boots a cached tree with a temporary layer above it, so every test starts from the
-same machine and none can spoil the next. It has a network of its own: no port of the host is
-taken, and the tests can run beside a daemon that uses the same ones.
+same machine and none can spoil the next; or without it, where what happens is to be kept. It has
+a network of its own: no port of the host is taken, and the tests can run beside a daemon that uses
+the same ones.
 """
 
 import concurrent.futures
 import ctypes
+import itertools
 import json
 import os
 import pathlib
@@ -23,6 +25,9 @@ STOP_SECONDS = 30
 COMMAND_SECONDS = 120
 CLONE_NEWNET = 0x40000000
 
+# A process may have several machines, and each has a name.
+numbers = itertools.count(1)
+
 
 class CommandFailed(AssertionError):
     """A command inside ended with another exit code than the test expected."""
@@ -31,17 +36,20 @@ class CommandFailed(AssertionError):
 class Container:
     """One booted machine. Use it as a context manager: it is powered off at the end."""
 
-    def __init__(self, tree):
-        name = f"wsfleetd-test-{os.getpid()}"
+    def __init__(self, tree, *options, keep=False, early=None):
+        """`options` are nspawn's. `keep`: what is written stays in the tree. `early` is called with
+        the init's process id as soon as there is one: for what the machine shall find in its network
+        when it boots."""
+        name = f"wsfleetd-test-{os.getpid()}-{next(numbers)}"
         self.console = tempfile.TemporaryFile(mode="w+", errors="replace")
         self.group = ControlGroup(name)
         self.nspawn = subprocess.Popen(
             [
-                "systemd-nspawn", "--quiet", "--boot", "--volatile=overlay",
+                "systemd-nspawn", "--quiet", "--boot", *([] if keep else ["--volatile=overlay"]),
                 f"--directory={tree}", f"--machine={name}",
                 # No machined and no unit to live in: the host may run no systemd at all.
                 "--register=no", "--keep-unit",
-                "--private-network", "--console=pipe",
+                "--private-network", "--console=pipe", *options,
             ],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=subprocess.STDOUT,
             preexec_fn=self.group.enter,
@@ -49,10 +57,12 @@ class Container:
         self.network = None
         try:
             self.leader = self._wait_for_leader()
+            if early:
+                early(self.leader)
             self.root = pathlib.Path(f"/proc/{self.leader}/root")
             self._wait_for_boot()
             self.network = concurrent.futures.ThreadPoolExecutor(
-                max_workers=1, initializer=_enter_network, initargs=(self.leader,)
+                max_workers=1, initializer=enter_network, initargs=(self.leader,)
             )
         except BaseException:
             self.close()
@@ -111,10 +121,16 @@ class Container:
             socket.create_connection, ("127.0.0.1", port), timeout
         ).result()
 
+    def listen(self, address, port):
+        """A listening socket in the machine's network: where it looks for another machine."""
+        return self.network.submit(
+            socket.create_server, (address, port), backlog=64
+        ).result()
+
     def thread(self, work):
         """Runs `work` in a thread of its own, which is in the machine's network as `dial` needs it."""
         def entered():
-            _enter_network(self.leader)
+            enter_network(self.leader)
             work()
         thread = threading.Thread(target=entered)
         thread.start()
@@ -123,6 +139,11 @@ class Container:
     def dial(self, port, timeout=5):
         """As `connect`, from a thread of this machine's."""
         return socket.create_connection(("127.0.0.1", port), timeout)
+
+    def said(self):
+        """All that its console has shown."""
+        self.console.seek(0)
+        return self.console.read()
 
     def host_processes(self):
         """Its processes as `(pid, name)`, numbered as the host does."""
@@ -173,11 +194,10 @@ class Container:
             except (OSError, IndexError):
                 pass
             time.sleep(0.05)
-        self.console.seek(0)
-        raise AssertionError(f"waited in vain: {what}\n{self.console.read()}")
+        raise AssertionError(f"waited in vain: {what}\n{self.said()}")
 
 
-def _enter_network(leader):
+def enter_network(leader):
     """Moves the calling thread, and only it, into the container's network."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open(f"/proc/{leader}/ns/net", "rb") as namespace:
