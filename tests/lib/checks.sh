@@ -115,9 +115,9 @@ run_doc_tests() {
     return "$status"
 }
 
-# The scripts of the tests and of the package, the completions, and the manual pages.
+# The scripts of the tests, of the package and of the image, the completions, and the manual pages.
 check_scripts() {
-    shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm
+    shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm ami/scripts/*.sh
     bash -n packaging/completions/wsfleetd.bash
     zsh -n packaging/completions/_wsfleetd
     fish --no-execute packaging/completions/wsfleetd.fish

@@ -2,7 +2,7 @@
 """Who failed, and with which words: for the end of tests/run, which is all that CI shows.
 
     tests/lib/faults.py junit FILE     of the report that nextest writes
-    tests/lib/faults.py unittest FILE  of what tests/package says
+    tests/lib/faults.py unittest FILE  of what tests/package or tests/image says
 
 A line for each test that failed or was flaky; below it, indented, the end of what it said.
 """

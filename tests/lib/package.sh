@@ -66,17 +66,30 @@ make_tree() {
 
 # test_package RELEASE
 test_package() {
-    local status=0 debs=("$PACKAGES"/*.deb)
+    local deb
+    deb=$(built_package)
+    make_tree "$1"
+    run_python_tests as_root env WSFLEETD_PREDECESSOR_DEB="$PREDECESSOR/wsfleetd.deb" \
+        tests/package/package_test.py "$(tree_of "$1")" "$deb"
+}
+
+# The package that build_package has left.
+built_package() {
+    local debs=("$PACKAGES"/*.deb)
     if [[ ! -e ${debs[0]} ]]; then
         echo "there is no package to test: it could not be built" >&2
         return 1
     fi
-    make_tree "$1"
-    as_root env WSFLEETD_PREDECESSOR_DEB="$PREDECESSOR/wsfleetd.deb" \
-        tests/package/package_test.py "$(tree_of "$1")" "${debs[0]}" 2>&1 | tee "$WORK/package" || status=$?
+    echo "${debs[0]}"
+}
+
+# run_python_tests COMMAND...: a program of tests/package/runner.py; what its last line counts is told.
+run_python_tests() {
+    local status=0
+    "$@" 2>&1 | tee "$WORK/python-tests" || status=$?
     # shellcheck disable=SC2046 # two numbers
-    counted $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$WORK/package")
-    faults unittest "$WORK/package"
+    counted $(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$WORK/python-tests")
+    faults unittest "$WORK/python-tests"
     return "$status"
 }
 
