@@ -19,7 +19,8 @@ apt_get -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold di
 apt_get purge --autoremove unattended-upgrades
 
 # The last of the files that say so. Other clouds are not looked for, which saves their time, and
-# a machine without metadata boots without waiting long. Nobody logs in with a password.
+# EC2's metadata is waited for half as long as usual: the daemon starts after that, in any case.
+# Nobody logs in with a password.
 cat >/etc/cloud/cloud.cfg.d/95-wsfleetd.cfg <<'CFG'
 # Written by ami/scripts/20-base.sh of wsfleetd.
 datasource_list: [ Ec2, None ]

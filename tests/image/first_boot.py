@@ -5,48 +5,18 @@ that is shipped.
 """
 
 import os
-import pathlib
 import re
-import tempfile
-import unittest
 
-from bake import AS_IT_IS
 from cgroup import ControlGroup
-from container import Container
-from imds import Imds, instance
-from packer import make_key
-
-USER_DATA = pathlib.Path(__file__).resolve().parents[2] / "config/user-data.example.yaml"
-
-# By which cloud-init tells EC2, where there is no firmware to ask.
-UUID = "ec2e1916-9099-7caf-fd21-0123456789ab\n"
+from instances import USER_DATA, InstanceTest
 
 # Of a boot, for which everybody waits who scales out. The best of some: at a boot all units start at
 # once, and who gets a processor first is chance.
 OWN_SHARE_MS = 250
-BOOTS = 3
+BOOTS = 5
 
 
-class FirstBoot(unittest.TestCase):
-
-    # The tree that was baked; set by main.
-    image = None
-
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = pathlib.Path(directory.name)
-        self.key = make_key(self.directory).with_suffix(".pub").read_text().strip()
-
-    def boot(self, number):
-        """The instance of this number, and its metadata. A unit that fails fails the boot."""
-        imds = Imds(instance(number, self.key), USER_DATA.read_text())
-        self.addCleanup(imds.close)
-        (self.directory / "uuid").write_text(UUID)
-        machine = Container(self.image, *AS_IT_IS, f"--bind-ro={self.directory}/uuid:/sys/hypervisor/uuid",
-                            early=imds.enter)
-        self.addCleanup(machine.close)
-        return machine, imds
+class FirstBoot(InstanceTest):
 
     def test_it_serves_with_the_settings_of_its_user_data(self):
         machine, imds = self.boot(1)

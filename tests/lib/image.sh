@@ -10,7 +10,8 @@ IMAGE_BASE_PACKAGES=systemd-sysv,dbus,procps,iproute2,ifupdown,isc-dhcp-client,o
 IMAGE_BASE_PACKAGES+=,ca-certificates,cloud-init,unattended-upgrades,linux-image-cloud-amd64,initramfs-tools
 
 # The tree that was baked last, whole and clean, with a kernel in its /boot: for whoever wants to
-# boot one. Do not write to it.
+# boot one. Do not write to it. Where there is no metadata, cloud-init waits a minute for it; with
+# cloud-init=disabled on the kernel's command line it does not.
 image_tree() {
     echo "$IMAGE"
 }
@@ -27,11 +28,13 @@ bake_image() {
 }
 
 test_image() {
+    local deb
+    deb=$(built_package)
     if [[ ! -d $(image_tree) ]]; then
         echo "there is no image to test: it could not be baked" >&2
         return 1
     fi
-    run_python_tests as_root tests/image/image_test.py "$(image_tree)" "$IMAGE_BUILD"
+    run_python_tests as_root tests/image/image_test.py "$(image_tree)" "$IMAGE_BUILD" "$deb"
 }
 
 # What stands for Debian's image for EC2, which cannot be had without an account. Kept.
