@@ -66,10 +66,7 @@ run_random_faults() {
     random_faults "$seconds"
 }
 
-build_release() {
-    cargo build --locked --release
-}
-
+# Of the binary that was packed.
 soak_connections() {
     tests/soak/connections.py "${CARGO_TARGET_DIR:-target}/release/wsfleetd"
 }
