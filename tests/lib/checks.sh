@@ -114,7 +114,7 @@ run_doc_tests() {
 
 # The scripts of the tests, of the package and of the image, the completions, and the manual pages.
 check_scripts() {
-    shellcheck --external-sources tests/run .ci/run tests/lib/*.sh packaging/deb/postrm ami/scripts/*.sh
+    shellcheck --external-sources tests/run .ci/run tests/lib/*.sh tests/boot/*.sh packaging/deb/postrm ami/scripts/*.sh
     bash -n packaging/completions/wsfleetd.bash
     zsh -n packaging/completions/_wsfleetd
     fish --no-execute packaging/completions/wsfleetd.fish
