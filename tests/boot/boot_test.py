@@ -9,6 +9,8 @@ processor: not /dev/kvm, no loop device, no network. A new promise of the unit i
 effects.py and, if it can be taken away, in weaker.conf.
 """
 
+import contextlib
+import json
 import os
 import pathlib
 import re
@@ -20,11 +22,12 @@ import traceback
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE.parent / "package"))
+sys.path[:0] = [str(HERE.parent / name) for name in ("package", "image")]
 
-from disk import USER, Disk  # noqa: E402
+from disk import SETTINGS, USER, Disk  # noqa: E402
 from effects import differences  # noqa: E402
 from facts import DRAINED, PROBE, UNIT, Facts  # noqa: E402
+from imds import Imds, instance  # noqa: E402
 from machine import Machine  # noqa: E402
 from sandbox import ALLOWED, ALLOWED_OUTSIDE, compiled, findings, permitted  # noqa: E402
 from shell import CommandFailed  # noqa: E402
@@ -40,6 +43,11 @@ WEAKER = (HERE / "weaker.conf").read_text()
 # unit shall run it too.
 WEAKER_CONF, PROBE_CONF = "/root/10-weaker.conf", "/root/20-probe.conf"
 
+# What an image is told at its first boot.
+INSTANCE = instance(1, f"ssh-ed25519 {'A' * 68} nobody")
+USER_SETTINGS = "# from the user-data"
+USER_DATA = "#cloud-config\n" + json.dumps(
+    {"write_files": [{"path": SETTINGS, "permissions": "0640", "content": USER_SETTINGS}]})
 ASK_ADMIN = (f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/{ADMIN}; "
              r"""printf "GET /healthz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n" >&3; head -n1 <&3'""")
 
@@ -72,7 +80,7 @@ def main():
         directory = pathlib.Path(directory)
         try:
             disk = Disk(directory, tree, deb, files())
-            with Machine(directory, disk, (APP, API)) as machine:
+            with metadata(tree) as port, Machine(directory, disk, (APP, API), port) as machine:
                 story(machine, check)
             after_power_off(disk, directory, check)
         except Exception as ended:  # the count is told in any case
@@ -80,6 +88,16 @@ def main():
             check("the story goes on", f"{ended}".partition("\n")[0])
     print(f"{check.passed} passed, {check.failed} failed")
     sys.exit(1 if check.failed or not check.passed else 0)
+
+
+@contextlib.contextmanager
+def metadata(tree):
+    """An image takes itself for an EC2 instance, and is one here: the port where it is told of what kind."""
+    if not (tree / "usr/bin/cloud-init").exists():
+        yield None
+        return
+    with contextlib.closing(Imds(INSTANCE, USER_DATA)) as imds:
+        yield imds.listen()
 
 
 def files():
@@ -95,6 +113,8 @@ def files():
 
 def story(machine, check):
     it_boots(machine, check)
+    if machine.metadata:
+        it_is_an_instance(machine, check)
     it_serves(machine, check)
     the_kernel_is_set(machine, check)
     try:
@@ -118,6 +138,12 @@ def it_boots(machine, check):
     check.equal("no job was deleted to break a cycle", "", machine.told("ordering cycle"))
     check.equal("control groups are those of version 2", "cgroup2fs",
                 machine.run("stat --file-system --format=%T /sys/fs/cgroup").strip())
+
+
+def it_is_an_instance(machine, check):
+    check.equal("its settings are those of the user-data", USER_SETTINGS, machine.run(f"cat {SETTINGS}"))
+    check.equal("the daemon has the name of the instance", f"{INSTANCE['instance-id']}:",
+                machine.run("wsfleetd status").split()[0])
 
 
 def it_serves(machine, check):

@@ -1,7 +1,8 @@
 """A machine with a kernel of its own, emulated by QEMU: no /dev/kvm is needed, and no network.
 
 The kernel is started without a boot loader, its console is the first serial line, and its network is
-QEMU's own: from here, ports of this machine's loopback lead to ports inside.
+QEMU's own: from here, ports of this machine's loopback lead to ports inside; from there nothing leads
+out, but to the instance metadata if there is one.
 """
 
 import json
@@ -18,6 +19,10 @@ MEMORY = "1024M"
 # byte costs the emulator.
 KERNEL = ("root=/dev/vda rw console=ttyS0 loglevel=4 systemd.mask=serial-getty@ttyS0.service "
           "systemd.show_status=yes systemd.status_unit_format=name")
+# By which cloud-init tells EC2, and where it then asks: each connection there is one to a port here.
+EC2_FIRMWARE = ("-smbios", "type=1,uuid={0},serial={0}".format("ec2e1916-9099-7caf-fd21-0123456789ab"))
+EC2_NETWORK = (",net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:"
+               "bash -c 'exec 3<>/dev/tcp/127.0.0.1/%s; cat <&3 & cat >&3; kill $!'")
 # Whoever is slower than the promise shall be told how slow.
 PATIENCE = 240
 OFF_SECONDS = 60
@@ -29,7 +34,9 @@ LAST_LINES = 60
 class Machine:
     """Powered on when it is made. Use it as a context manager: gone at the end, in any case."""
 
-    def __init__(self, directory, disk, ports):
+    def __init__(self, directory, disk, ports, metadata=None):
+        """`metadata` is a port of this machine: the machine then takes itself for an EC2 instance."""
+        self.metadata = metadata
         self.console, self.grown = [], threading.Condition()
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in ports)
         self.powered = time.monotonic()
@@ -39,8 +46,9 @@ class Machine:
                 "-nodefaults", "-display", "none", "-no-reboot",
                 "-kernel", disk.kernel, "-initrd", disk.initrd, "-append", KERNEL,
                 "-drive", f"file={disk.path},if=virtio,format=raw",
-                "-netdev", f"user,id=net,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=net",
-                "-device", "virtio-rng-pci",
+                "-netdev", f"user,id=net,restrict=on{forwards}{EC2_NETWORK % metadata if metadata else ''}",
+                "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci",
+                *(EC2_FIRMWARE if metadata else ()),
                 "-serial", "stdio", "-serial", f"unix:{directory}/shell,server=on,wait=off",
                 "-qmp", f"unix:{directory}/monitor,server=on,wait=off",
             ],

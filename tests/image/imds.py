@@ -42,12 +42,21 @@ class Imds:
     def enter(self, leader):
         """Serves in the network of the machine whose init this is, from now on."""
         with concurrent.futures.ThreadPoolExecutor(1, initializer=enter_network, initargs=(leader,)) as inside:
-            self.server = inside.submit(self._open).result()
-        threading.Thread(target=self.server.serve_forever).start()
+            self._serve(inside.submit(self._open).result())
+
+    def listen(self):
+        """Serves on a free port of this machine's loopback, which is returned: for a machine whose
+        network is a program here."""
+        self._serve(http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler()))
+        return self.server.server_address[1]
 
     def refused(self):
         """What was asked without a valid token."""
         return [line for line in self.asked if line.endswith(" 401")]
+
+    def _serve(self, server):
+        self.server = server
+        threading.Thread(target=server.serve_forever).start()
 
     def _open(self):
         for command in ("link set lo up", f"address add {ADDRESS}/32 dev lo"):
