@@ -13,7 +13,8 @@ printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 
 systemctl mask --now apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service
-apt_get update
+# By itself apt takes a mirror that it cannot reach for one that has nothing new.
+apt_get -o APT::Update::Error-Mode=any update
 # A file that the base image has changed stays as it is; nobody is there to be asked.
 apt_get -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold dist-upgrade
 apt_get purge --autoremove unattended-upgrades

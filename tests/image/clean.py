@@ -76,11 +76,10 @@ class Clean(unittest.TestCase):
         self.assertEqual(len(names), len(planted))
 
     def test_nothing_in_it_could_be_newer_and_what_could_would_end_the_build(self):
-        said = self.run_inside("apt-get --quiet update && bash /opt/scripts/80-manifest.sh", network=True)
-        self.assertNotIn("Inst", said)
+        update = "apt-get --quiet -o APT::Update::Error-Mode=any update"
+        self.run_inside(f"{update} && bash /opt/scripts/80-manifest.sh", network=True)
         older = "sed -i '/^Package: procps$/,/^Version/s/^Version: .*/Version: 1:1-1/' /var/lib/dpkg/status"
-        said = self.run_inside(f"apt-get --quiet update && {older} && bash /opt/scripts/80-manifest.sh",
-                               status=1, network=True)
+        said = self.run_inside(f"{update} && {older} && bash /opt/scripts/80-manifest.sh", status=1, network=True)
         self.assertRegex(said, r"(?m)^Inst procps ")
 
     def test_the_list_of_packages_that_is_kept_is_that_of_the_image(self):

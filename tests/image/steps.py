@@ -9,6 +9,7 @@ import pathlib
 from instances import InstanceTest
 from unbooted import SCRIPTS
 
+APT_FAILED = 100
 STATUS = "/run/cloud-init/status.json"
 
 
@@ -19,7 +20,7 @@ class Steps(InstanceTest):
 
     def test_they_end_a_bake_that_has_gone_wrong(self):
         machine, _ = self.boot(6)
-        for script in ("10-wait-cloud-init.sh", "30-wsfleetd.sh"):
+        for script in ("10-wait-cloud-init.sh", "20-base.sh", "30-wsfleetd.sh"):
             machine.write(f"/root/{script}", (SCRIPTS / script).read_text())
         with self.subTest("cloud-init has not done what it was told"):
             machine.run("bash", "/root/10-wait-cloud-init.sh")
@@ -27,6 +28,10 @@ class Steps(InstanceTest):
             status["v1"]["modules-config"]["errors"] = ["('ssh', ...)"]
             machine.write(STATUS, json.dumps(status))
             self.assertIn("('ssh', ...)", machine.run("bash", "/root/10-wait-cloud-init.sh", status=1))
+        with self.subTest("Debian's mirror cannot be reached"):
+            said = machine.run("bash", "/root/20-base.sh", status=APT_FAILED)
+            self.assertIn("Failed to fetch", said)
+            self.assertNotIn("Calculating upgrade", said)
         with self.subTest("the daemon was started, and may have made itself a key"):
             machine.write("/tmp/wsfleetd.deb", pathlib.Path(self.deb).read_bytes())
             self.assertIn("was started", machine.run("bash", "/root/30-wsfleetd.sh", status=1))
