@@ -242,7 +242,7 @@ impl Membership {
         warn!(
             message_id = events::LEASE_LOST,
             fleet.epoch = %epoch,
-            "the fleet does not know this instance any more; joining again under epoch {epoch}"
+            "the fleet does not know this instance any more; joining again under a new epoch, {epoch}"
         );
         self.peers.clear();
         self.join(Some(old)).await?;
