@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::receipts::Receipts;
@@ -57,6 +57,8 @@ pub enum Returned {
     AlsoOwned(Letter),
     /// Somebody should have read it, and does not say so.
     Unconfirmed(Letter),
+    /// Nothing; who waits for what came back before it is to be told.
+    Mark(oneshot::Sender<()>),
 }
 
 /// What the relay has done, for whoever asks.
@@ -173,8 +175,9 @@ impl Relay {
     pub fn retain(&self, lives: impl Fn(Epoch) -> bool) {
         let gone: Vec<_> = self.lanes().extract_if(|epoch, _| !lives(*epoch)).collect();
         for (_, lane) in gone {
-            let unread = lane.end(self.ear());
-            self.give_back_unread(unread);
+            lane.end();
+            self.give_back_unread(lane.unconfirmed().close(self.ear()));
+            lane.note_progress();
         }
     }
 
@@ -196,6 +199,16 @@ impl Relay {
     /// What may have been lost.
     pub fn losses(&self) -> &Losses {
         &self.shared.losses
+    }
+
+    /// Waits until the router has dealt with all that has come back by now.
+    pub async fn returns_dealt_with(&self) {
+        let Ok(room) = self.shared.returns.reserve().await else { return };
+        let (mark, passed) = oneshot::channel();
+        self.shared.pending.fetch_add(1, Ordering::AcqRel);
+        room.send(Returned::Mark(mark));
+        // A router that ends answers nobody.
+        let _ = passed.await;
     }
 
     /// One thing that came back is where it belongs.

@@ -4,17 +4,18 @@
 //! owners listen. Everything else is the slow path: one script that finds the owners, tells
 //! them, and holds the message for a user who has just left. A route that turns out stale costs
 //! one extra hop, never a message: whoever does not have the user says so, and the message comes
-//! back here.
+//! back here. What is sent to that user meanwhile waits behind it.
 
 mod hand_on;
 mod message;
+mod order;
 mod route;
 mod take_back;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -87,6 +88,8 @@ struct Shared {
     hasher: UserHasher,
     epoch: CurrentEpoch,
     routes: Cache<UserHash, Arc<Route>>,
+    /// Whether some of them may be closed.
+    has_closed: AtomicBool,
     /// Messages that came back from an owner who was told again.
     again: Cache<MessageId, ()>,
     counters: Counters,
@@ -113,6 +116,7 @@ impl Router {
             hasher,
             epoch,
             routes,
+            has_closed: AtomicBool::new(false),
             again: take_back::again(),
             counters: Counters::default(),
         };
@@ -127,22 +131,28 @@ impl Router {
     pub fn deliver(&self, to: &str, text: Bytes) -> Option<SlowMessage> {
         let user = self.shared.hasher.hash(to);
         let delivery = Delivery::unnamed(text);
-        let local = self.shared.hub.deliver_from_here(user, &delivery);
-        if local.known {
-            return self.deliver_here(user, delivery, &local);
+        if !self.is_closed(user) {
+            let local = self.shared.hub.deliver_from_here(user, &delivery);
+            if local.known {
+                return self.deliver_here(user, delivery, &local);
+            }
+            if self.deliver_over_route(user, &delivery.text) {
+                return None;
+            }
         }
         let Delivery { text, .. } = delivery;
-        if self.deliver_over_route(user, &text) {
-            return None;
-        }
         let name = self.shared.config.directory.as_ref().and_then(|_| UserId::parse(to));
         Some(SlowMessage::new(user, name, text))
     }
 
-    /// Delivers a message that needs the store.
+    /// Delivers a message that has to wait for what came back, or needs the store.
     pub async fn deliver_slowly(&self, message: SlowMessage) {
         self.count(&self.shared.counters.slow, 1);
-        let SlowMessage { name, message } = message;
+        let SlowMessage { name, mut message } = message;
+        if self.fall_in(message.user).await {
+            let Some(rest) = self.deliver_if_here(message) else { return };
+            message = rest;
+        }
         let Some(stranger) = self.hold(message).await else { return };
         if self.exists(name).await {
             self.hold(Undelivered { keep: Keep::Always, ..stranger }).await;
@@ -194,22 +204,34 @@ impl Router {
         is_unsure.then(|| SlowMessage::also(user, mid, delivery.text, named))
     }
 
+    /// The user may have come here meanwhile.
+    fn deliver_if_here(&self, message: Undelivered) -> Option<Undelivered> {
+        if !message.tried.is_empty() {
+            return Some(message); // it was delivered here
+        }
+        let delivery = Delivery::unnamed(message.text.clone());
+        let local = self.shared.hub.deliver_from_here(message.user, &delivery);
+        if !local.known {
+            return Some(message);
+        }
+        self.deliver_here(message.user, delivery, &local).map(|slow| slow.message)
+    }
+
     fn deliver_over_route(&self, user: UserHash, text: &Bytes) -> bool {
         let Some(relay) = &self.shared.relay else { return false };
         let Some(route) = self.shared.routes.get(&user) else { return false };
         if route.is_deaf() {
-            self.shared.routes.invalidate(&user);
+            // What was sent to the deaf is on its way back.
+            self.close_route(user);
             return false;
         }
-        if !route.enter() {
-            return false;
-        }
-        let named = route.lanes().iter().map(|lane| lane.epoch()).collect();
-        let letter = self.letter(user, MessageId::random(), text.clone(), named);
-        let is_sent = self.send(relay, route.lanes(), letter);
-        if !is_sent {
-            route.turn_back();
-        }
+        let send = || {
+            let named = route.lanes().iter().map(|lane| lane.epoch()).collect();
+            let letter = self.letter(user, MessageId::random(), text.clone(), named);
+            self.send(relay, route.lanes(), letter)
+        };
+        let is_sent = route.enter() && send();
+        route.leave();
         is_sent
     }
 
@@ -321,9 +343,15 @@ impl Router {
         let me = self.shared.epoch.get();
         let others = owners.iter().filter(|epoch| **epoch != me);
         let lanes: Lanes = others.map(|epoch| relay.lane(*epoch)).collect();
-        if !lanes.is_empty() {
-            self.shared.routes.insert(user, Arc::new(Route::new(lanes)));
+        if lanes.is_empty() {
+            return;
         }
+        let learnt = Arc::new(Route::new(lanes));
+        // Not before what was sent over a closed one is back.
+        self.shared.routes.entry(user).and_upsert_with(|known| match known {
+            Some(known) if known.value().is_closed() => known.into_value(),
+            _ => learnt,
+        });
     }
 
     fn count(&self, counter: &AtomicU64, by: u64) {

@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
+
 use super::{
     envelope::{Envelope, FORMAT},
     unconfirmed::Unconfirmed,
@@ -37,6 +39,8 @@ pub struct Lane {
     queue: Mutex<Queue>,
     /// A std lock: held to add or take out.
     unconfirmed: Mutex<Unconfirmed>,
+    /// Called when something is not on its way any more.
+    progress: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -44,11 +48,15 @@ struct Queue {
     payloads: VecDeque<Payload>,
     bytes: usize,
     is_listed: bool,
+    /// The number of the newest payload.
+    last: u64,
 }
 
 /// Envelopes that travel together.
 #[derive(Debug)]
 pub(super) struct Payload {
+    /// One more than that of the payload before it; from 1.
+    pub number: u64,
     /// See [`crate::redis::Redis::stripe`].
     pub stripe: u16,
     pub bytes: Vec<u8>,
@@ -72,8 +80,8 @@ pub enum Laned {
 
 impl Lane {
     pub(super) fn new(epoch: Epoch) -> Self {
-        let (deaf, ended, queue, unconfirmed) = Default::default();
-        Self { epoch, deaf, ended, queue, unconfirmed }
+        let (deaf, ended, queue, unconfirmed, progress) = Default::default();
+        Self { epoch, deaf, ended, queue, unconfirmed, progress }
     }
 
     /// Where it leads.
@@ -90,10 +98,31 @@ impl Lane {
         self.deaf.store(deaf, Ordering::Relaxed);
     }
 
-    /// Ends it for good; answers what may not have been read.
-    pub(super) fn end(&self, ear: u64) -> Vec<Vec<u8>> {
+    /// Ends it for good.
+    pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
-        self.unconfirmed().close(ear)
+    }
+
+    /// Up to where it is filled by now.
+    pub fn mark(&self) -> u64 {
+        self.queue().last
+    }
+
+    /// Waits until nothing that was put here up to `mark` is on its way: the peer says that it has
+    /// read it, or it has been given back, or given up.
+    pub async fn settled(&self, mark: u64) {
+        loop {
+            let progress = self.progress.notified();
+            if self.is_settled(mark) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Something may not be on its way any more.
+    pub(super) fn note_progress(&self) {
+        self.progress.notify_waiters();
     }
 
     /// What was said and may not have been read.
@@ -102,7 +131,7 @@ impl Lane {
     }
 
     pub(super) fn put(&self, envelope: &Envelope, stripe: u16) -> Laned {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
         if queue.bytes > LANE_BYTES {
             return Laned::Full;
         }
@@ -110,13 +139,29 @@ impl Lane {
         if std::mem::replace(&mut queue.is_listed, true) { Laned::Listed } else { Laned::List }
     }
 
-    /// The oldest payload, and whether there are more.
-    pub(super) fn take(&self) -> (Option<Payload>, bool) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The oldest payload, and whether there are more. One with messages in it is to be confirmed;
+    /// `ear` as [`Unconfirmed::expect`] knows it.
+    pub(super) fn take(&self, ear: u64) -> (Option<Payload>, bool) {
+        let mut queue = self.queue();
         let payload = queue.payloads.pop_front();
         queue.bytes -= payload.as_ref().map_or(0, |payload| payload.bytes.len());
         queue.is_listed = !queue.payloads.is_empty();
+        // In one step: it is never in neither.
+        if let Some(Payload { number, delivers: true, .. }) = payload {
+            self.unconfirmed().expect(number, ear);
+        }
         (payload, queue.is_listed)
+    }
+
+    fn is_settled(&self, mark: u64) -> bool {
+        let queue = self.queue();
+        let oldest =
+            [queue.payloads.front().map(|front| front.number), self.unconfirmed().oldest()];
+        oldest.into_iter().flatten().all(|number| number > mark)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +172,8 @@ impl Queue {
         let at = match last {
             Some(at) if self.payloads[at].has_room() => at,
             _ => {
-                self.payloads.push_back(Payload::new(stripe));
+                self.last += 1;
+                self.payloads.push_back(Payload::new(self.last, stripe));
                 self.bytes += 1;
                 self.payloads.len() - 1
             }
@@ -143,8 +189,9 @@ impl Queue {
 }
 
 impl Payload {
-    fn new(stripe: u16) -> Self {
-        Self { stripe, bytes: vec![FORMAT], delivers: false, probes: false, envelopes: 0 }
+    fn new(number: u64, stripe: u16) -> Self {
+        let (delivers, probes, envelopes) = (false, false, 0);
+        Self { number, stripe, bytes: vec![FORMAT], delivers, probes, envelopes }
     }
 
     fn has_room(&self) -> bool {
@@ -169,12 +216,12 @@ mod tests {
         assert_eq!(told.iter().filter(|told| **told == Laned::List).count(), 1);
         let mut heard = Vec::new();
         for more in [true, true, false] {
-            let (payload, rest) = lane.take();
+            let (payload, rest) = lane.take(1);
             heard.extend(Envelopes::read(payload.expect("three payloads").bytes.into()).unwrap());
             assert_eq!(rest, more);
         }
         assert_eq!(heard, sent);
-        assert!(matches!(lane.take(), (None, false)));
+        assert!(matches!(lane.take(1), (None, false)));
     }
 
     #[test]
@@ -185,7 +232,7 @@ mod tests {
         }
         let mut heard: [Vec<Envelope>; 3] = Default::default();
         let mut payloads = 0;
-        while let (Some(payload), _) = lane.take() {
+        while let (Some(payload), _) = lane.take(1) {
             payloads += 1;
             let stripe = usize::from(payload.stripe);
             heard[stripe].extend(Envelopes::read(payload.bytes.into()).unwrap());
@@ -208,7 +255,7 @@ mod tests {
                 taken += 1;
             }
             rounds.push(taken);
-            while lane.take().1 {}
+            while lane.take(1).1 {}
         }
         assert!(rounds[0] > 100 && rounds.iter().all(|taken| *taken == rounds[0]), "{rounds:?}");
     }

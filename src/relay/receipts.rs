@@ -96,8 +96,8 @@ impl Relay {
     /// `peer` has read these.
     pub(super) fn confirm(&self, peer: Epoch, numbers: &[u64]) {
         let Some(lane) = self.lanes().get(&peer).cloned() else { return };
-        let mut unconfirmed = lane.unconfirmed();
-        numbers.iter().for_each(|number| unconfirmed.forget(*number));
+        numbers.iter().for_each(|number| lane.unconfirmed().forget(*number));
+        lane.note_progress();
     }
 
     /// Confirms what was read, and probes the lanes of those who do not.

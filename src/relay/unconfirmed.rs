@@ -33,8 +33,6 @@ pub(super) const PROBE_PERIOD: Duration = Duration::from_millis(250);
 pub(super) struct Unconfirmed {
     payloads: VecDeque<Sent>,
     bytes: usize,
-    /// The last number given.
-    last: u64,
     /// Probes that were passed on.
     probes: u64,
     probed: Option<Instant>,
@@ -56,13 +54,11 @@ struct Sent {
 }
 
 impl Unconfirmed {
-    /// The number of a payload that is about to be published: its confirmation may be there before
-    /// Redis's answer.
-    pub(super) fn expect(&mut self, ear: u64) -> u64 {
-        self.last += 1;
-        let (number, at, probes) = (self.last, Instant::now(), self.probes);
-        self.payloads.push_back(Sent { number, at, probes, ear, payload: Vec::new() });
-        number
+    /// A payload of this number, higher than all before it, is about to be published: its
+    /// confirmation may be there before Redis's answer.
+    pub(super) fn expect(&mut self, number: u64, ear: u64) {
+        let (at, probes, payload) = (Instant::now(), self.probes, Vec::new());
+        self.payloads.push_back(Sent { number, at, probes, ear, payload });
     }
 
     /// It was passed on. Answers it when nobody is left who could read it.
@@ -84,6 +80,11 @@ impl Unconfirmed {
         let Some(at) = self.payloads.iter().position(|sent| sent.number == number) else { return };
         let sent = self.payloads.remove(at);
         self.bytes -= sent.map_or(0, |sent| sent.payload.len());
+    }
+
+    /// The number of the oldest that may not have been read.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.payloads.front().map(|sent| sent.number)
     }
 
     /// Whether all has been read.
@@ -139,12 +140,11 @@ mod tests {
 
     fn with(payloads: &[&[u8]]) -> (Unconfirmed, Vec<u64>) {
         let mut unconfirmed = Unconfirmed::default();
-        let sent = payloads.iter().map(|payload| {
-            let number = unconfirmed.expect(1);
-            unconfirmed.keep(number, payload.to_vec());
-            number
-        });
-        let numbers = sent.collect();
+        let numbers: Vec<_> = (1..).take(payloads.len()).collect();
+        for (number, payload) in numbers.iter().zip(payloads) {
+            unconfirmed.expect(*number, 1);
+            unconfirmed.keep(*number, payload.to_vec());
+        }
         (unconfirmed, numbers)
     }
 
@@ -153,19 +153,21 @@ mod tests {
         let (mut unconfirmed, numbers) = with(&[b"1", b"2", b"3"]);
         assert!((1..PROBES).all(|_| unconfirmed.probed(1).is_empty()));
         unconfirmed.forget(numbers[1]);
-        let late = unconfirmed.expect(1);
-        assert_eq!(unconfirmed.keep(late, b"4".to_vec()), None);
+        unconfirmed.expect(4, 1);
+        assert_eq!(unconfirmed.keep(4, b"4".to_vec()), None);
+        assert_eq!(unconfirmed.oldest(), Some(numbers[0]));
         assert_eq!(unconfirmed.probed(1), [b"1", b"3"]);
+        assert_eq!(unconfirmed.oldest(), Some(4));
         assert_eq!(unconfirmed.close(1), [b"4"]);
         assert_eq!((unconfirmed.bytes, unconfirmed.close(1).len()), (0, 0));
-        assert_eq!(unconfirmed.keep(late + 1, b"5".to_vec()), Some(b"5".to_vec()), "it is late");
+        assert_eq!(unconfirmed.keep(5, b"5".to_vec()), Some(b"5".to_vec()), "it is late");
     }
 
     #[test]
     fn who_has_been_deaf_meanwhile_takes_silence_for_no_answer() {
         let (mut unconfirmed, _) = with(&[b"1"]);
-        let late = unconfirmed.expect(2);
-        assert_eq!(unconfirmed.keep(late, b"2".to_vec()), None);
+        unconfirmed.expect(2, 2);
+        assert_eq!(unconfirmed.keep(2, b"2".to_vec()), None);
         let unread: Vec<_> = (0..PROBES).flat_map(|_| unconfirmed.probed(2)).collect();
         assert_eq!(unread, [b"2"]);
     }
@@ -173,9 +175,9 @@ mod tests {
     #[test]
     fn a_confirmation_may_overtake_the_answer_to_what_it_confirms() {
         let mut unconfirmed = Unconfirmed::default();
-        let number = unconfirmed.expect(1);
-        unconfirmed.forget(number);
-        unconfirmed.keep(number, b"1".to_vec());
+        unconfirmed.expect(1, 1);
+        unconfirmed.forget(1);
+        unconfirmed.keep(1, b"1".to_vec());
         assert!(unconfirmed.close(1).is_empty());
     }
 
@@ -183,8 +185,8 @@ mod tests {
     async fn what_is_too_old_to_be_known_by_its_id_is_not_told_again() {
         let (mut unconfirmed, _) = with(&[b"1"]);
         tokio::time::advance(FRESH).await;
-        let young = unconfirmed.expect(1);
-        assert_eq!(unconfirmed.keep(young, b"2".to_vec()), None);
+        unconfirmed.expect(2, 1);
+        assert_eq!(unconfirmed.keep(2, b"2".to_vec()), None);
         assert_eq!(unconfirmed.close(1), [b"2"]);
     }
 

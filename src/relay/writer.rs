@@ -52,6 +52,7 @@ impl Relay {
     /// One payload of each lane that has any, in turn.
     fn take_round(&self) -> Vec<(Arc<Lane>, Payload)> {
         let lanes = std::mem::take(&mut *self.listed());
+        let ear = self.ear();
         let mut round = Vec::with_capacity(lanes.len().min(ROUND));
         let mut later = Vec::new();
         for lane in lanes {
@@ -59,7 +60,7 @@ impl Relay {
                 later.push(lane);
                 continue;
             }
-            let (payload, more) = lane.take();
+            let (payload, more) = lane.take(ear);
             round.extend(payload.map(|payload| (lane.clone(), payload)));
             if more {
                 later.push(lane);
@@ -82,6 +83,7 @@ impl Relay {
                     unknown.push(parcel.payload);
                 }
             }
+            sent.lane.note_progress();
         }
         if let Some(fault) = published.fault {
             self.lose(unknown, &fault);
@@ -90,8 +92,8 @@ impl Relay {
 
     /// Asks for its confirmation, if it has messages in it.
     fn seal(&self, lane: Arc<Lane>, payload: Payload) -> (Sent, Parcel) {
-        let Payload { stripe, bytes: mut payload, delivers, probes, .. } = payload;
-        let number = delivers.then(|| lane.unconfirmed().expect(self.ear()));
+        let Payload { number, stripe, bytes: mut payload, delivers, probes, .. } = payload;
+        let number = delivers.then_some(number);
         if let Some(number) = number {
             Envelope::Confirm(self.shared.epoch.get(), number).print(&mut payload);
             self.shared.receipts.set_due(PROBE_PERIOD);
@@ -104,19 +106,19 @@ impl Relay {
         let Sent { lane, number, probes } = sent;
         lane.set_deaf(heard == 0);
         if heard == 0 {
-            sent.forget();
             for letter in letters(payload) {
                 self.give_back(Returned::Unheard(lane.epoch(), letter));
             }
-            return;
+            return sent.forget();
         }
         if let Some(number) = number {
             let late = lane.unconfirmed().keep(*number, payload);
             self.give_back_unread(late.into_iter().collect());
         }
         if *probes {
-            let unread = lane.unconfirmed().probed(self.ear());
-            self.give_back_unread(unread);
+            // Given back before anyone can see that it is not on its way any more.
+            let mut unconfirmed = lane.unconfirmed();
+            self.give_back_unread(unconfirmed.probed(self.ear()));
         }
     }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tracing::trace;
 
 use super::{Router, Undelivered};
 use crate::{
     hub::{Connection, Delivery},
     ids::UserHash,
     store::{Fate, Keep},
+    telemetry::events::TRACE,
 };
 
 /// Messages of one connection on their way through the store at the same time, in their order: one
@@ -37,6 +39,7 @@ impl Router {
     async fn hand_on_one(&self, user: UserHash, delivery: Delivery) -> bool {
         let is_here = self.shared.hub.hand_on(user, &delivery) > 0;
         let (me, name) = (self.shared.epoch.get(), delivery.name_to_keep());
+        trace!(target: TRACE, "hand-on epoch={me} mid={name}");
         let mut tried = delivery.also().to_vec();
         let mut deaf = self.silent_among(&tried);
         // Who else has it answers for it. What is said to one's own inbox would come back.

@@ -1,20 +1,21 @@
 //! How to reach a user who is not here, and when that way has led nowhere.
 //!
-//! When a user has just left, what was sent over the route comes back message by message. What is
-//! sent meanwhile must not overtake it, so the route stays in use, at the price of an extra hop,
-//! until everything sent over it is back; then it closes, and the next message takes the slow path
-//! behind all others.
+//! When a user has just left, what was sent over the route comes back message by message, and must
+//! not be overtaken by what is sent meanwhile. So the first that comes back closes the route, and
+//! whoever wants to send over it waits until nothing is on its way there any more.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use futures_util::future::join_all;
 use smallvec::SmallVec;
+use tokio::task::yield_now;
 
-use crate::{ids::Epoch, relay::Lane};
+use crate::relay::Lane;
 
-/// Set in [`Route::traffic`] once nobody may enter any more.
+/// Set in [`Route::entering`] once nobody may enter any more.
 const CLOSED: u64 = 1 << 63;
 
 /// The lanes to a user's owners; nearly always one.
@@ -24,16 +25,14 @@ pub type Lanes = SmallVec<[Arc<Lane>; 1]>;
 #[derive(Debug)]
 pub struct Route {
     lanes: Lanes,
-    /// Messages that have gone this way, and [`CLOSED`].
-    traffic: AtomicU64,
-    /// Those of them that have come back and are dealt with.
-    returned: AtomicU64,
+    /// Senders who are about to put a message on a lane, and [`CLOSED`].
+    entering: AtomicU64,
 }
 
 impl Route {
     /// Over these lanes.
     pub fn new(lanes: Lanes) -> Self {
-        Self { lanes, traffic: AtomicU64::new(0), returned: AtomicU64::new(0) }
+        Self { lanes, entering: AtomicU64::new(0) }
     }
 
     /// Its lanes.
@@ -46,54 +45,55 @@ impl Route {
         self.lanes.iter().any(|lane| lane.is_deaf())
     }
 
-    /// Whether it leads to this owner and no other.
-    pub fn leads_only_to(&self, owner: Epoch) -> bool {
-        matches!(self.lanes.as_slice(), [lane] if lane.epoch() == owner)
-    }
-
-    /// Counts a message in; false once the route is closed.
+    /// Before a message is put on the lanes; false once the route is closed. [`Route::leave`] follows
+    /// either way.
     pub fn enter(&self) -> bool {
-        self.traffic.fetch_add(1, Ordering::AcqRel) & CLOSED == 0
+        self.entering.fetch_add(1, Ordering::AcqRel) & CLOSED == 0
     }
 
-    /// Counts a message out that was not sent after all.
-    pub fn turn_back(&self) {
-        self.traffic.fetch_sub(1, Ordering::AcqRel);
+    /// The message is on the lanes, or will not be.
+    pub fn leave(&self) {
+        self.entering.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Counts a message that came back and is dealt with; true when that was the last and nobody
-    /// may enter any more.
-    pub fn came_back(&self) -> bool {
-        let returned = self.returned.fetch_add(1, Ordering::AcqRel) + 1;
-        let sent = self.traffic.load(Ordering::Acquire);
-        let is_last = returned >= sent & !CLOSED;
-        let close = || {
-            self.traffic.compare_exchange(sent, sent | CLOSED, Ordering::AcqRel, Ordering::Acquire)
-        };
-        is_last && close().is_ok()
+    /// Lets nobody enter any more.
+    pub fn close(&self) {
+        self.entering.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Whether nobody may enter any more.
+    pub fn is_closed(&self) -> bool {
+        self.entering.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Waits until nothing is on its way over the lanes of this route, which is closed.
+    pub async fn settled(&self) {
+        // A few instructions of somebody else's.
+        while self.entering.load(Ordering::Acquire) != CLOSED {
+            yield_now().await;
+        }
+        join_all(self.lanes.iter().map(|lane| lane.settled(lane.mark()))).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use super::*;
 
-    #[test]
-    fn a_route_closes_behind_the_last_that_came_back() {
+    #[tokio::test]
+    async fn a_closed_route_is_settled_once_all_who_entered_have_left() {
         let route = Route::new(Lanes::new());
-        assert!(route.enter() && route.enter());
-        assert!(!route.came_back(), "one is still on its way");
-        assert!(route.enter(), "and another follows it");
-        assert!(!route.came_back());
-        assert!(route.came_back());
-        assert!(!route.enter(), "what comes now goes behind all three");
-    }
-
-    #[test]
-    fn what_was_not_sent_is_not_waited_for() {
-        let route = Route::new(Lanes::new());
-        assert!(route.enter() && route.enter());
-        route.turn_back();
-        assert!(route.came_back());
+        assert!(route.enter());
+        route.close();
+        assert!(!route.enter(), "what comes now goes behind");
+        route.leave();
+        let mut settled = pin!(route.settled());
+        assert!(poll!(settled.as_mut()).is_pending(), "one is about to go still");
+        route.leave();
+        assert!(poll!(settled).is_ready() && route.is_closed());
     }
 }

@@ -1,19 +1,16 @@
 //! What comes back from peers: from who does not have the user, who is not heard, who knows of other
 //! owners, who does not say that it has read it.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use moka::sync::Cache;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Keep, Letter, Router, Undelivered,
-    route::{Lanes, Route},
-};
+use super::{Keep, Letter, Router, Undelivered, route::Lanes};
 use crate::{
     hub::Delivery,
-    ids::{Epoch, MessageId, UserHash},
+    ids::{Epoch, MessageId},
     relay::{Relay, Returned},
 };
 
@@ -21,6 +18,9 @@ use crate::{
 /// the owner. One that is forgotten is told once more.
 const AGAIN: u64 = 100_000;
 const AGAIN_TTL: Duration = Duration::from_secs(10);
+
+/// Nothing has come back for this long: nothing is coming back.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Remembers them.
 pub(super) fn again() -> Cache<MessageId, ()> {
@@ -39,7 +39,8 @@ impl Router {
                         self.shared.relay.iter().for_each(Relay::dealt_with);
                     }
                     None => return,
-                }
+                },
+                () = sleep(QUIET) => self.shared.has_closed.store(false, Ordering::Release),
             }
         }
     }
@@ -47,25 +48,20 @@ impl Router {
     async fn take_back(&self, returned: Returned) {
         match returned {
             Returned::Unheard(epoch, letter) => {
-                self.shared.routes.invalidate(&letter.user);
+                self.close_route(letter.user);
                 self.redirect(letter, Some(epoch)).await;
             }
             Returned::NotMine(letter) => {
-                let (user, from) = (letter.user, letter.from);
-                let way = self.shared.routes.get(&user).filter(|way| way.leads_only_to(from));
-                if way.is_none() {
-                    self.shared.routes.invalidate(&user);
-                }
-                self.redirect_from(from, letter).await;
-                if let Some(way) = way {
-                    self.leave_route(user, &way);
-                }
+                self.close_route(letter.user);
+                self.redirect_from(letter.from, letter).await;
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
             Returned::Unconfirmed(letter) => {
-                self.shared.routes.invalidate(&letter.user);
+                self.close_route(letter.user);
                 self.tell_again(letter).await;
             }
+            // Whoever has lost patience does not listen any more.
+            Returned::Mark(mark) => drop(mark.send(())),
         }
     }
 
@@ -94,7 +90,7 @@ impl Router {
         let mut silent = self.silent_among(&tried);
         silent.extend(deaf);
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        self.hold(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
+        self.send_on(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
     }
 
     /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
@@ -102,7 +98,17 @@ impl Router {
     async fn tell_again(&self, letter: Letter) {
         let was_here = letter.epochs.contains(&self.shared.epoch.get());
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        self.hold(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
+        self.send_on(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
+    }
+
+    /// To all who have the user by now. Here at once: what is sent behind it is, too.
+    async fn send_on(&self, mut message: Undelivered) {
+        let delivery = Delivery::named(message.mid, message.text.clone());
+        if self.shared.hub.deliver_to_open(message.user, &delivery) > 0 {
+            message.tried.push(self.shared.epoch.get());
+            message.keep = Keep::No;
+        }
+        self.hold(message).await;
     }
 
     /// Those who will not answer: the dead, and who is not heard.
@@ -110,15 +116,6 @@ impl Router {
         let dead = epochs.iter().copied().filter(|epoch| !self.shared.view.lives(*epoch));
         let deaf = self.shared.relay.iter().flat_map(|relay| relay.deaf_among(epochs));
         dead.chain(deaf).collect()
-    }
-
-    /// Forgets the route on which a message has come back, behind the last that is still to come.
-    fn leave_route(&self, user: UserHash, way: &Arc<Route>) {
-        // Another may have been learnt since: that one is good.
-        let is_in_use = |now: Arc<Route>| Arc::ptr_eq(&now, way);
-        if self.shared.routes.get(&user).is_some_and(is_in_use) && way.came_back() {
-            self.shared.routes.invalidate(&user);
-        }
     }
 
     fn send_to_missing(&self, letter: Letter) {

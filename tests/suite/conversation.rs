@@ -142,26 +142,15 @@ async fn the_device_that_stays_hears_everything_once_while_others_come_and_go() 
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_while_a_user_moves_between_instances() {
-    // A move may take a busy machine longer than 256 messages, the default, do.
-    let fleet = TestFleet::with_settings(3, "[delivery]\nmailbox_entries = 2000\n").await;
-    let (mouth, _ear) = fleet.connect(0, "Sunil").await.split();
-    let mut sid = fleet.connect(1, "Sid").await;
-    let speaking = tokio::spawn(speak_slowly(mouth, "Sid", 1500));
-    let mut heard = Vec::new();
-    let mut moves = 0;
-    while !speaking.is_finished() {
-        sleep(Duration::from_millis(40)).await;
-        heard.append(&mut sid.close_hearing().await);
-        moves += 1;
-        sid = fleet.connect(moves % 3, "Sid").await;
-    }
-    speaking.await.expect("the speaker ends");
-    while heard.len() < 1500 {
-        heard.push(sid.hear().await);
-    }
-    heard.append(&mut sid.hear_until_silence().await);
-    assert!(moves >= 10, "only {moves} moves");
-    once_each(&numbers(&heard), 1500);
+    once_each(&hear_moving(&[0, 1, 2], 1500).await, 1500);
+}
+
+#[tokio::test]
+async fn what_a_moving_user_is_sent_from_a_third_instance_stays_in_order() {
+    let heard = hear_moving(&[2, 1], 1500).await;
+    let late = heard.windows(2).filter(|pair| pair[0] > pair[1]).collect::<Vec<_>>();
+    assert!(late.is_empty(), "out of order: {late:?}");
+    once_each(&heard, 1500);
 }
 
 #[tokio::test]
@@ -262,6 +251,31 @@ async fn hear_in_order(mut ear: Ear) -> Ear {
 }
 
 /// A message each two milliseconds or so.
+/// What Sid hears who goes from one of these instances to the next, while somebody on the first of
+/// three says `count` things.
+async fn hear_moving(places: &[usize], count: usize) -> Vec<usize> {
+    // A move may take a busy machine longer than 256 messages, the default, do.
+    let fleet = TestFleet::with_settings(3, "[delivery]\nmailbox_entries = 2000\n").await;
+    let (mouth, _ear) = fleet.connect(0, "Sunil").await.split();
+    let mut sid = fleet.connect(1, "Sid").await;
+    let speaking = tokio::spawn(speak_slowly(mouth, "Sid", count));
+    let mut heard = Vec::new();
+    let mut moves = 0;
+    while !speaking.is_finished() {
+        sleep(Duration::from_millis(40)).await;
+        heard.append(&mut sid.close_hearing().await);
+        sid = fleet.connect(places[moves % places.len()], "Sid").await;
+        moves += 1;
+    }
+    speaking.await.expect("the speaker ends");
+    while heard.len() < count {
+        heard.push(sid.hear().await);
+    }
+    heard.append(&mut sid.hear_until_silence().await);
+    assert!(moves >= 10, "only {moves} moves");
+    numbers(&heard)
+}
+
 async fn speak_slowly(mut mouth: Mouth, to: &'static str, count: usize) -> Mouth {
     for n in 0..count {
         mouth.send(to, &n.to_string()).await;

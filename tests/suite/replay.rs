@@ -133,6 +133,11 @@ fn corruptions(recording: Recording) -> Vec<(&'static str, Recording)> {
     }
     all.push(("a deliver by who does not own the user", stranger));
 
+    let mut twice = copy();
+    let is_deliver = |local: &&LocalEvent| epoch_of(local).is_some();
+    twice.locals.extend(recording.locals.iter().rfind(is_deliver).cloned());
+    all.push(("a message is delivered twice", twice));
+
     let mut unfenced = copy();
     unfenced.steps.retain(|step| step.name != "FLUSHALL");
     all.push(("the flush is left out", unfenced));

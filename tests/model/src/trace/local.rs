@@ -14,6 +14,13 @@ pub enum LocalEvent {
         /// Connections.
         taken: u64,
     },
+    /// A connection of that instance lets a message go that it has not written: nobody has had it.
+    HandOn {
+        /// Whose connection.
+        epoch: String,
+        /// Which message.
+        mid: String,
+    },
     /// The instance of `old` found itself fenced, and is `new` from now on.
     Fence {
         /// Before.
@@ -40,6 +47,7 @@ impl LocalEvent {
                 mid: value("mid")?,
                 taken: value("taken")?.parse().ok()?,
             }),
+            "hand-on" => Some(Self::HandOn { epoch: value("epoch")?, mid: value("mid")? }),
             "fence" => Some(Self::Fence { old: value("old")?, new: value("new")? }),
             _ => None,
         }

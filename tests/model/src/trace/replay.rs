@@ -251,6 +251,10 @@ impl Replay {
                 }
                 self.counts.add("deliver");
             }
+            LocalEvent::HandOn { epoch, mid } => {
+                self.delivered.remove(&(self.names.epoch(epoch), self.names.mid(mid)));
+                self.counts.add("hand on");
+            }
             LocalEvent::Fence { old, new } => {
                 let (old, new) = (self.names.epoch(old), self.names.epoch(new));
                 if !self.refused.contains(&old) {
