@@ -28,6 +28,7 @@ pub use self::message::SlowMessage;
 use self::{
     message::Undelivered,
     route::{Lanes, Route},
+    take_back::Again,
 };
 use crate::{
     hub::{Delivery, Hub, LocalDelivery},
@@ -90,8 +91,8 @@ struct Shared {
     routes: Cache<UserHash, Arc<Route>>,
     /// Whether some of them may be closed.
     has_closed: AtomicBool,
-    /// Messages that came back from an owner who was told again.
-    again: Cache<MessageId, ()>,
+    /// Messages that came back, and what has become of them.
+    again: Cache<MessageId, Again>,
     counters: Counters,
 }
 

@@ -3,6 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Keep, Letter, Router, Undelivered, route::Lanes};
 use crate::{
     hub::Delivery,
-    ids::{Epoch, MessageId},
+    ids::{Epoch, MessageId, UserHash},
     relay::{Relay, Returned},
 };
 
@@ -19,11 +20,20 @@ use crate::{
 const AGAIN: u64 = 100_000;
 const AGAIN_TTL: Duration = Duration::from_secs(10);
 
+/// What has become of a message that came back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Its owner was told again.
+    Told,
+    /// Connections here have had it.
+    Here,
+}
+
 /// Nothing has come back for this long: nothing is coming back.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Remembers them.
-pub(super) fn again() -> Cache<MessageId, ()> {
+pub(super) fn again() -> Cache<MessageId, Again> {
     Cache::builder().max_capacity(AGAIN).time_to_live(AGAIN_TTL).build()
 }
 
@@ -67,13 +77,14 @@ impl Router {
 
     /// `owner` did not have the user when it was told. If the store names it still, the user may
     /// have come there since, and read the mailbox before the message could be put into it: it is
-    /// told again, once.
+    /// told again, once. Not what connections here have had: whoever goes there next would have it
+    /// twice.
     async fn redirect_from(&self, owner: Epoch, letter: Letter) {
-        let is_second = self.shared.again.contains_key(&letter.mid);
-        if is_second {
+        let is_here = self.give_here(letter.user, letter.mid, &letter.payload);
+        if is_here || self.shared.again.contains_key(&letter.mid) {
             return self.redirect(letter, Some(owner)).await;
         }
-        self.shared.again.insert(letter.mid, ());
+        self.shared.again.insert(letter.mid, Again::Told);
         let epochs = letter.epochs.iter().copied().filter(|epoch| *epoch != owner).collect();
         self.shared.hub.remove_sibling(letter.user, owner);
         self.redirect(Letter { epochs, ..letter }, None).await;
@@ -85,7 +96,8 @@ impl Router {
         deaf.iter().for_each(|deaf| self.shared.hub.remove_sibling(letter.user, *deaf));
         let me = self.shared.epoch.get();
         // What comes back from one's own inbox was not here, though the script named this owner.
-        let was_here = deaf != Some(me) && letter.epochs.contains(&me);
+        let was_given = self.shared.again.get(&letter.mid) == Some(Again::Here);
+        let was_here = was_given || deaf != Some(me) && letter.epochs.contains(&me);
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
         let mut silent = self.silent_among(&tried);
         silent.extend(deaf);
@@ -103,12 +115,21 @@ impl Router {
 
     /// To all who have the user by now. Here at once: what is sent behind it is, too.
     async fn send_on(&self, mut message: Undelivered) {
-        let delivery = Delivery::named(message.mid, message.text.clone());
-        if self.shared.hub.deliver_to_open(message.user, &delivery) > 0 {
+        if self.give_here(message.user, message.mid, &message.text) {
             message.tried.push(self.shared.epoch.get());
             message.keep = Keep::No;
         }
         self.hold(message).await;
+    }
+
+    /// Whether connections here have it now.
+    fn give_here(&self, user: UserHash, mid: MessageId, text: &Bytes) -> bool {
+        let delivery = Delivery::named(mid, text.clone());
+        let is_here = self.shared.hub.deliver_to_open(user, &delivery) > 0;
+        if is_here {
+            self.shared.again.insert(mid, Again::Here);
+        }
+        is_here
     }
 
     /// Those who will not answer: the dead, and who is not heard.
