@@ -232,6 +232,6 @@ async fn a_primary_that_dies_is_replaced_by_its_replica_and_all_are_known_again(
     .await;
     for instance in &fleet.instances {
         let log = instance.log();
-        assert!(!log.contains("joining again under epoch"), "no lease was lost: {log}");
+        assert!(!log.contains("joining again under a new epoch"), "no lease was lost: {log}");
     }
 }

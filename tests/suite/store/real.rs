@@ -284,7 +284,7 @@ async fn an_instance_that_was_reaped_alive_joins_again() {
     // Its lease is good, and nothing it says of Sid is written any more.
     let mut sid = fleet.connect(0, "Sid").await;
     let mut sunil = fleet.connect(1, "Sunil").await;
-    fleet[0].logs("joining again under epoch").await;
+    fleet[0].logs("joining again under a new epoch").await;
     eventually("both of Sid's connections stand under the new epoch", PATIENCE, async || {
         let dead = index.rsplit(':').next().expect("an epoch");
         let keys = fleet.redis.ask(&["--scan", "--pattern", "wsfleetd:{w*}:u:*"]);
