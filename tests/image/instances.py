@@ -26,12 +26,14 @@ class InstanceTest(unittest.TestCase):
         self.directory = pathlib.Path(directory.name)
         self.key = make_key(self.directory).with_suffix(".pub").read_text().strip()
 
-    def boot(self, number):
-        """The instance of this number, and its metadata. A unit that fails fails the boot."""
+    def boot(self, number, *options):
+        """The instance of this number, and its metadata. A unit that fails fails the boot. It has a
+        console: what systemd says before there is a journal is said nowhere else."""
         imds = Imds(instance(number, self.key), USER_DATA.read_text())
         self.addCleanup(imds.close)
         (self.directory / "uuid").write_text(UUID)
-        machine = Container(self.image, *AS_IT_IS, f"--bind-ro={self.directory}/uuid:/sys/hypervisor/uuid",
+        machine = Container(self.image, *AS_IT_IS, "--console=read-only",
+                            f"--bind-ro={self.directory}/uuid:/sys/hypervisor/uuid", *options,
                             early=imds.enter)
         self.addCleanup(machine.close)
         return machine, imds
