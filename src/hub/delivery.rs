@@ -20,12 +20,14 @@ pub struct Delivery {
     also: Option<Arc<[Epoch]>>,
     /// It was read from the mailbox, which knows it as read by its name.
     is_held: bool,
+    /// Whoever was given it was noted to have had it; not whoever was leaving already.
+    is_noted: bool,
 }
 
 impl Delivery {
     /// A message that never left this instance.
     pub fn unnamed(text: Bytes) -> Self {
-        Self { mid: None, text, place: 0, also: None, is_held: false }
+        Self { mid: None, text, place: 0, also: None, is_held: false, is_noted: false }
     }
 
     /// A message of which there may be copies.
@@ -45,7 +47,7 @@ impl Delivery {
     }
 
     pub(super) fn at(self, place: u64) -> Self {
-        Self { place, ..self }
+        Self { place, is_noted: true, ..self }
     }
 
     pub(super) fn place(&self) -> u64 {
@@ -76,8 +78,9 @@ impl Delivery {
         Self { mid: Some(mid), is_held: false, ..self }
     }
 
-    /// By what name the user may be said not to have had it after all.
+    /// By what name the user may be said not to have had it after all. Another connection may have had
+    /// a copy of what this one was given as it left.
     pub(super) fn name_to_forget(&self) -> Option<MessageId> {
-        self.mid.filter(|_| !self.is_held)
+        self.mid.filter(|_| !self.is_held && self.is_noted)
     }
 }
