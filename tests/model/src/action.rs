@@ -44,6 +44,7 @@ pub enum Action {
     NotHeld { at: InstanceId, by: By },
     Publish { at: InstanceId, to: Epoch },
     LoseLane { at: InstanceId, to: Epoch },
+    GiveBackUnread { at: InstanceId, to: Epoch },
     Take { at: InstanceId },
     TakeBack { at: InstanceId },
     // The fleet.
@@ -79,7 +80,7 @@ impl World {
                 self.used.closes += 1;
                 self.leave(at, number);
             }
-            Action::Send { mid } => self.send(mid),
+            Action::Send { mid } => self.send(rules, mid),
             Action::Crash { at } => {
                 self.used.crashes += 1;
                 self.end(at);
@@ -118,12 +119,13 @@ impl World {
             Action::Leave { at, number } => self.leave(at, number),
             Action::Disconnect { at, number } => self.disconnect(rules, at, number),
             Action::Released { at, number } => self.released(rules, at, number),
-            Action::Unreleased { at, number } => self.unreleased(at, number),
+            Action::Unreleased { at, number } => self.unreleased(rules, at, number),
             Action::Hold { at, by } => self.hold(at, by),
             Action::Held { at, by } => self.held(at, by),
             Action::NotHeld { at, by } => self.not_held(at, by),
-            Action::Publish { at, to } => self.publish(at, to),
+            Action::Publish { at, to } => self.publish(rules, at, to),
             Action::LoseLane { at, to } => self.lose_lane(at, to),
+            Action::GiveBackUnread { at, to } => self.give_back_unread(rules, at, to),
             Action::Take { at } => self.take(rules, at),
             Action::TakeBack { at } => self.take_back(rules, at),
             Action::Beat { at } => self.beat(rules, at),
@@ -247,6 +249,7 @@ impl World {
         } else if !instance.joined {
             next.push(Action::Join { at });
         }
+        next.extend(self.unread_by(instance).map(|to| Action::GiveBackUnread { at, to }));
         next.extend(instance.kills.keys().map(|peer| Action::Kill { at, peer }));
         let reaping = instance.reaping.keys();
         next.extend(reaping.map(|(epoch, partition)| Action::Reap { at, epoch, partition }));

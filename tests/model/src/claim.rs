@@ -17,19 +17,7 @@ impl World {
         let number = Number(self.next_number);
         self.next_number += 1;
         let instance = self.instance(at);
-        let connection = Connection {
-            user,
-            device,
-            phase: Phase::Claiming(instance.epoch),
-            ordered: false,
-            registration: None,
-            displaced: None,
-            again: false,
-            answer: None,
-            queue: Vec::new(),
-            written: Vec::new(),
-            page: Vec::new(),
-        };
+        let connection = Connection::new(user, device, Phase::Claiming(instance.epoch));
         instance.connections.set(number, connection);
     }
 
@@ -53,8 +41,12 @@ impl World {
         connection.phase = Phase::Open;
         match claimed {
             Claimed::Registered(registered) => {
-                connection.page = registered.page.clone();
-                let page = registered.page.iter().map(|mid| held(*mid)).collect();
+                let user = connection.user;
+                let mut held = registered.page.clone();
+                held.retain(|mid| instance.note_seen(user, *mid));
+                let page = held.iter().map(|mid| self::held(*mid)).collect();
+                let connection = instance.connection(number);
+                connection.page = held;
                 let arrived = std::mem::replace(&mut connection.queue, page);
                 connection.queue.extend(arrived);
                 self.note(at, number, &registered);
@@ -133,7 +125,7 @@ impl World {
     /// had; or, if nobody knows whether the connection was registered, its user is suspected.
     pub fn disconnect(&mut self, rules: &Rules, at: InstanceId, number: Number) {
         let instance = self.instance(at);
-        let unwritten = instance.take_unwritten(number);
+        let unwritten = instance.take_unwritten(rules, number);
         let connection = instance.connection(number);
         let Some((epoch, since)) = connection.registration else {
             connection.phase = Phase::HandingOn(Vec::new());
@@ -179,9 +171,9 @@ impl World {
     }
 
     /// No answer comes: it is said again later.
-    pub fn unreleased(&mut self, at: InstanceId, number: Number) {
+    pub fn unreleased(&mut self, rules: &Rules, at: InstanceId, number: Number) {
         let instance = self.instance(at);
-        let unwritten = instance.take_unwritten(number);
+        let unwritten = instance.take_unwritten(rules, number);
         let connection = instance.connection(number);
         connection.answer = None;
         connection.phase = Phase::HandingOn(Vec::new());
@@ -220,18 +212,25 @@ impl World {
 
 impl Instance {
     /// What a leaving connection has not written and no connection that stays has had.
-    fn take_unwritten(&mut self, number: Number) -> Vec<Delivery> {
+    fn take_unwritten(&mut self, rules: &Rules, number: Number) -> Vec<Delivery> {
         let connection = self.connection(number);
         let (user, queue) = (connection.user, std::mem::take(&mut connection.queue));
         let stays = |one: &Delivery| {
             let mut others = self.of_user(user).filter(|(other, _)| *other != number);
             others.any(|(other, connection)| had(one, other, connection))
         };
-        queue.into_iter().filter(|one| !stays(one)).collect()
+        let left: Vec<_> = queue.into_iter().filter(|one| !stays(one)).collect();
+        // What only this one was given, as it left, was not noted: who was given a copy since has that.
+        let is_forgotten =
+            |one: &&Delivery| one.is_noted || one.is_named && rules.has(Bug::ForgottenThoughHad);
+        let forgotten: Vec<_> =
+            left.iter().filter(is_forgotten).map(|one| (user, one.mid)).collect();
+        self.seen.iter_mut().for_each(|seen| seen.retain(|one| !forgotten.contains(&one)));
+        left
     }
 }
 
 /// What was held is given to this connection alone.
 fn held(mid: Mid) -> Delivery {
-    Delivery { mid, is_named: false, also: Set::default(), newest: None }
+    Delivery { mid, is_named: false, also: Set::default(), newest: None, is_noted: false }
 }

@@ -34,6 +34,10 @@ pub enum Envelope {
     OwnerGone(User, Epoch),
     /// `D`
     Displaced(User, Device, Tag),
+    /// `T`: the end of a payload, by whom and of which number.
+    Confirm(Epoch, u8),
+    /// `t`: who has read which.
+    Confirmed(Epoch, u8),
 }
 
 impl Envelope {

@@ -23,7 +23,8 @@ impl Explored {
     /// With a partition for each user, and nothing planted.
     pub fn new(bounds: Bounds) -> Self {
         let partitions = Partitions::Modulo(bounds.users);
-        Self { rules: Rules { partitions, bug: None }, bounds }
+        let rules = Rules { confirms: bounds.confirms, ..Rules::new(partitions) };
+        Self { rules, bounds }
     }
 
     /// The state behind a step; `None` if the step changes nothing.
@@ -50,7 +51,11 @@ impl Model for Explored {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.bounds)]
+        let mut world = World::new(&self.bounds);
+        if self.rules.confirms {
+            world.settle(&self.rules);
+        }
+        vec![world]
     }
 
     fn actions(&self, world: &World, next: &mut Vec<Action>) {

@@ -53,6 +53,8 @@ impl World {
         let instance = self.instance(at);
         instance.listening = Some(epoch);
         instance.is_newly_listening = true;
+        // A confirmation may have been missed: silence says nothing any more.
+        instance.unconfirmed.clear();
     }
 
     /// `join`, and what follows it after a fence: the old epoch is reaped by itself, and all

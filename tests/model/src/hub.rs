@@ -30,13 +30,19 @@ impl Instance {
             return LocalDelivery::default();
         }
         let siblings = self.siblings.get(user).cloned().unwrap_or_default();
+        if is_named && self.has_seen(user, mid) {
+            return LocalDelivery { known: true, open: false, siblings };
+        }
         // Those it should also go to are told of by this instance, or by its answer.
         let also = also.keys().chain(siblings.keys()).filter(|epoch| *epoch != self.epoch);
         let delivery = self.delivery(user, mid, is_named, also.collect());
         let open = self.push_to_open(user, &delivery) > 0;
+        if open && is_named {
+            self.note_seen(user, mid);
+        }
         if !open && siblings.is_empty() {
             let leaving = self.of_user(user).map(|(number, _)| number).next();
-            let delivery = Delivery { newest: None, ..delivery };
+            let delivery = Delivery { newest: None, is_noted: false, ..delivery };
             self.connection(leaving.expect("one was found above")).queue.push(delivery);
         }
         LocalDelivery { known: true, open, siblings }
@@ -59,18 +65,32 @@ impl Instance {
         is_named: bool,
         also: &Set<Epoch>,
     ) -> usize {
+        if self.has_seen(user, mid) {
+            return self.of_user(user).count();
+        }
         let delivery = self.delivery(user, mid, is_named, also.clone());
-        self.push_to_open(user, &delivery)
+        let open = self.push_to_open(user, &delivery);
+        if open > 0 {
+            self.note_seen(user, mid);
+        }
+        open
     }
 
     /// `Hub::hand_on`: gives it to open connections that were not given it when it came; how many
     /// answer for it now, those that were given it before included.
     pub fn hand_on_here(&mut self, user: User, delivery: &Delivery) -> usize {
+        if delivery.is_named && self.has_seen(user, delivery.mid) {
+            return self.of_user(user).count();
+        }
         let had = self.of_user(user).filter(|(number, one)| had(delivery, *number, one)).count();
         let lacks = |number: &Number| delivery.newest.is_none_or(|newest| *number > newest);
         let open = self.open(user).into_iter().filter(lacks).collect::<Vec<_>>();
+        let is_noted = delivery.is_named && self.seen.is_some();
         for number in &open {
-            self.connection(*number).queue.push(delivery.clone());
+            self.connection(*number).queue.push(Delivery { is_noted, ..delivery.clone() });
+        }
+        if is_noted && !open.is_empty() {
+            self.note_seen(user, delivery.mid);
         }
         had + open.len()
     }
@@ -83,6 +103,15 @@ impl Instance {
         open.len()
     }
 
+    /// `Hub::note_seen`; false if one has come before.
+    pub fn note_seen(&mut self, user: User, mid: Mid) -> bool {
+        self.seen.as_mut().is_none_or(|seen| seen.add((user, mid)))
+    }
+
+    fn has_seen(&self, user: User, mid: Mid) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.has((user, mid)))
+    }
+
     fn open(&self, user: User) -> Vec<Number> {
         let open = self.of_user(user).filter(|(_, one)| one.is_open());
         open.map(|(number, _)| number).collect()
@@ -90,7 +119,8 @@ impl Instance {
 
     fn delivery(&self, user: User, mid: Mid, is_named: bool, also: Set<Epoch>) -> Delivery {
         let newest = self.of_user(user).map(|(number, _)| number).max();
-        Delivery { mid, is_named, also, newest }
+        let is_noted = is_named && self.seen.is_some();
+        Delivery { mid, is_named, also, newest, is_noted }
     }
 
     /// `Hub::add_sibling`
@@ -122,6 +152,7 @@ impl Instance {
         let Some(connection) = self.connections.take(number) else { return };
         if self.of_user(connection.user).next().is_none() {
             self.siblings.take(connection.user);
+            self.seen.iter_mut().for_each(|seen| seen.retain(|(user, _)| user != connection.user));
         }
     }
 

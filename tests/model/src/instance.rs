@@ -45,6 +45,8 @@ pub struct Delivery {
     pub also: Set<Epoch>,
     /// The newest of the user's connections that were given it; `None`: only this one was.
     pub newest: Option<Number>,
+    /// Whoever was given it was noted to have had it; not whoever was leaving already.
+    pub is_noted: bool,
 }
 
 /// A script was executed for a connection, and this is on its way back.
@@ -84,6 +86,23 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One that nobody knows of yet.
+    pub fn new(user: User, device: Device, phase: Phase) -> Self {
+        Self {
+            user,
+            device,
+            phase,
+            ordered: false,
+            registration: None,
+            displaced: None,
+            again: false,
+            answer: None,
+            queue: Vec::new(),
+            written: Vec::new(),
+            page: Vec::new(),
+        }
+    }
+
     /// Not told to close and not leaving: `Outbox::push` takes a message.
     pub fn is_open(&self) -> bool {
         !self.ordered && matches!(self.phase, Phase::Claiming(_) | Phase::Open)
@@ -135,6 +154,17 @@ pub enum Returned {
     NotMine(Letter),
     /// It was delivered, and these should have it too.
     AlsoOwned(Letter),
+    /// It was passed on, and nobody says that it was read.
+    Unconfirmed(Letter),
+}
+
+/// Messages that were published together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Payload {
+    /// By which it is confirmed.
+    pub number: u8,
+    /// What is in it.
+    pub letters: Vec<Letter>,
 }
 
 /// Who waits for a `hold`.
@@ -228,6 +258,12 @@ pub struct Instance {
     pub returns: Vec<Returned>,
     /// Holds under way.
     pub calls: Map<By, Call>,
+    /// What was published, by peer, and not confirmed.
+    pub unconfirmed: Map<Epoch, Vec<Payload>>,
+    /// The last payload's number.
+    pub payloads: u8,
+    /// `Seen`: what connections here have had from elsewhere, where that is looked at.
+    pub seen: Option<Set<(User, Mid)>>,
 }
 
 impl Instance {
@@ -261,6 +297,9 @@ impl Instance {
             lanes: Map::default(),
             returns: Vec::new(),
             calls: Map::default(),
+            unconfirmed: Map::default(),
+            payloads: 0,
+            seen: None,
         }
     }
 

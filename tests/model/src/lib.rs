@@ -22,4 +22,5 @@ mod router;
 pub mod rules;
 mod sweeper;
 pub mod trace;
+mod unconfirmed;
 pub mod world;

@@ -28,6 +28,7 @@ pub fn all() -> Vec<Property<Explored>> {
         always(INDEX, |model, world| has_index(world) || !model.is_quiet(world)),
         always(SIBLINGS, |model, world| has_siblings(world) || !model.is_quiet(world)),
         always(DELIVERED, |model, world| is_delivered(world) || !model.is_quiet(world)),
+        always(CONFIRMED, |model, world| is_confirmed(world) || !model.is_quiet(world)),
         always(ROUTE, |model, world| has_no_hit_route(world) || !model.is_quiet(world)),
         sometimes(seen::HAND_OVER, |_, world| {
             connections(world).any(|(_, _, one)| !one.page.is_empty())
@@ -44,6 +45,9 @@ pub fn all() -> Vec<Property<Explored>> {
         }),
         sometimes(seen::ALSO_OWNED, |_, world| {
             returned(world, |back| matches!(back, Returned::AlsoOwned(_)))
+        }),
+        sometimes(seen::TOLD_AGAIN, |_, world| {
+            returned(world, |back| matches!(back, Returned::Unconfirmed(_)))
         }),
         sometimes(seen::LATE_WRITE, |_, world| {
             let fenced = Some(Answer::Connect(Claimed::Fenced));
@@ -100,6 +104,9 @@ pub const INDEX: &str = "when all is quiet an index lists exactly its epoch's us
 pub const SIBLINGS: &str = "when all is quiet an owner knows all its siblings";
 /// Nothing is lost while nothing fails.
 pub const DELIVERED: &str = "without a fault every message is delivered or held";
+/// A stale route to an instance that hears nothing costs time, never a message.
+pub const CONFIRMED: &str =
+    "what a silent peer was sent reaches who is connected where all is well";
 /// Change 1: a route is corrected by its owner's answer.
 pub const ROUTE: &str = "when all is quiet no route stands over which a message came back";
 
@@ -117,6 +124,8 @@ pub mod seen {
     pub const DEAF: &str = "sometimes nobody hears an inbox";
     /// An owner named another.
     pub const ALSO_OWNED: &str = "sometimes an owner names another";
+    /// What a peer did not confirm was told again.
+    pub const TOLD_AGAIN: &str = "sometimes what nobody confirms is told again";
     /// A claim met its epoch's tombstone.
     pub const LATE_WRITE: &str = "sometimes a late write is refused";
     /// A connection was replaced by one elsewhere.
@@ -184,8 +193,13 @@ fn given(one: &Connection) -> Vec<Mid> {
     one.written.iter().copied().chain(one.queue.iter().map(|one| one.mid)).collect()
 }
 
+/// What a leaving connection hands on under its id is no more than said to the next, who knows it.
 fn is_once(one: &Connection) -> bool {
-    let given = given(one);
+    let is_told_apart = |mid: &Mid| {
+        let mut waiting = one.queue.iter().filter(|waiting| waiting.mid == *mid);
+        one.is_leaving() && !one.written.contains(mid) && waiting.all(|waiting| waiting.is_named)
+    };
+    let given: Vec<Mid> = given(one).into_iter().filter(|mid| !is_told_apart(mid)).collect();
     let distinct: Set<Mid> = given.iter().copied().collect();
     distinct.len() == given.len()
 }
@@ -238,17 +252,29 @@ fn is_delivered(world: &World) -> bool {
         let here = connections(world).find(|(_, other, _)| *other == number);
         here.is_none_or(|(_, _, one)| one.written.contains(&mid))
     };
-    let is_held = |user: User, mid: Mid| {
-        let (marker, mailbox) =
-            (world.peek_redis().markers.get(user), world.peek_redis().mailboxes.get(user));
-        marker.zip(mailbox).is_some_and(|(marker, mailbox)| {
-            mailbox.entries.iter().any(|(seq, held)| seq > marker && *held == mid)
-        })
-    };
     world.messages().filter(|(_, one)| one.sent && !one.lost).all(|(mid, one)| {
         one.due.keys().all(|number| has(number, mid))
-            && (!one.known || one.reached || is_held(one.user, mid))
+            && (!one.known || one.reached || is_held(world, one.user, mid))
     })
+}
+
+fn is_held(world: &World, user: User, mid: Mid) -> bool {
+    let (marker, mailbox) =
+        (world.peek_redis().markers.get(user), world.peek_redis().mailboxes.get(user));
+    marker.zip(mailbox).is_some_and(|(marker, mailbox)| {
+        mailbox.entries.iter().any(|(seq, held)| seq > marker && *held == mid)
+    })
+}
+
+/// Where instances stand still or die, and nothing else fails. Whoever has been fenced since is excused.
+fn is_confirmed(world: &World) -> bool {
+    let is_left = |(number, epoch): (Number, Epoch)| {
+        connections(world).any(|(instance, other, _)| other == number && instance.epoch == epoch)
+    };
+    world.used.faults() > world.used.pauses + world.used.crashes
+        || world.messages().filter(|(_, one)| one.sent && !one.lost).all(|(mid, one)| {
+            one.reached || is_held(world, one.user, mid) || !one.owed.keys().any(is_left)
+        })
 }
 
 fn has_no_hit_route(world: &World) -> bool {

@@ -11,11 +11,16 @@ use crate::{
 
 impl World {
     /// The writer publishes what waits in a lane, and learns whether anybody listens.
-    pub fn publish(&mut self, at: InstanceId, to: Epoch) {
-        let Some(envelopes) = self.instance(at).lanes.take(to) else { return };
+    pub fn publish(&mut self, rules: &Rules, at: InstanceId, to: Epoch) {
+        let instance = self.instance(at);
+        let Some(mut envelopes) = instance.lanes.take(to) else { return };
+        let number = rules.confirms.then(|| instance.seal(&mut envelopes)).flatten();
         if self.redis().publish(to, envelopes.iter().cloned()) {
-            self.instance(at).deaf.remove(to);
-            return;
+            let instance = self.instance(at);
+            instance.deaf.remove(to);
+            return number
+                .into_iter()
+                .for_each(|number| instance.keep(to, number, envelopes.clone()));
         }
         let instance = self.instance(at);
         instance.deaf.add(to);
@@ -55,6 +60,11 @@ impl World {
             Envelope::OwnerAdded(user, owner) => instance.add_sibling(user, owner),
             Envelope::OwnerGone(user, owner) => instance.remove_sibling(user, owner),
             Envelope::Displaced(user, device, tag) => instance.displace(rules, user, device, tag),
+            Envelope::Confirm(peer, number) => {
+                let me = instance.epoch;
+                instance.lane(peer, Envelope::Confirmed(me, number));
+            }
+            Envelope::Confirmed(peer, number) => instance.confirm(peer, number),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::{
 
 impl World {
     /// `Router::deliver`: a client of this instance says something.
-    pub fn send(&mut self, mid: Mid) {
-        self.note_sent(mid);
+    pub fn send(&mut self, rules: &Rules, mid: Mid) {
+        self.note_sent(rules, mid);
         let (at, user) = (self.message(mid).from, self.message(mid).user);
         let instance = self.instance(at);
         let local = instance.deliver_from_here(user, mid);
@@ -21,6 +21,10 @@ impl World {
             if !local.siblings.is_empty() {
                 // Only who really has it may be named: what nobody has had may be held.
                 let me = local.open.then_some(instance.epoch);
+                if me.is_some() {
+                    // What is told to the others may find its way back here.
+                    instance.note_seen(user, mid);
+                }
                 let named = me.into_iter().chain(local.siblings.keys()).collect();
                 instance.mail(user, mid, &local.siblings, named);
             }
@@ -101,6 +105,10 @@ impl World {
                 self.message(mid).returns += 1;
             }
             Returned::AlsoOwned(letter) => instance.send_to_missing(letter),
+            Returned::Unconfirmed(letter) => {
+                instance.routes.take(letter.user);
+                instance.tell_again(&letter);
+            }
         }
     }
 }
@@ -138,6 +146,13 @@ impl Instance {
         let request =
             HoldRequest { user, from: self.epoch, mid, is_named: true, tried, deaf: silent, keep };
         self.calls.set(By::Router, Call { request, way, answer: None });
+    }
+
+    /// `Router::tell_again`: whoever owns the user by now; nobody is taken for deaf.
+    fn tell_again(&mut self, letter: &Letter) {
+        let keep = !letter.epochs.has(self.epoch);
+        let request = HoldRequest { keep, ..HoldRequest::new(letter.user, self.epoch, letter.mid) };
+        self.calls.set(By::Router, Call { request, way: None, answer: None });
     }
 
     /// `Router::leave_route`: forgets it behind the last that is still to come.

@@ -49,6 +49,13 @@ pub enum Bug {
     /// A release is remembered when it is answered, which may be after a failover that has lost it (as
     /// it once was).
     ReleaseRememberedLate,
+    /// What nobody confirms is forgotten.
+    UnconfirmedForgotten,
+    /// What only a leaving connection was given counts as not had when it is kept, also by who was
+    /// given a copy since (as it once did).
+    ForgottenThoughHad,
+    /// What is told again is not known by its id.
+    ToldAgainUnknown,
 }
 
 /// How users are spread.
@@ -67,9 +74,16 @@ pub struct Rules {
     pub partitions: Partitions,
     /// What is planted.
     pub bug: Option<Bug>,
+    /// Whether what is published between instances is to be confirmed.
+    pub confirms: bool,
 }
 
 impl Rules {
+    /// With nothing planted.
+    pub fn new(partitions: Partitions) -> Self {
+        Self { partitions, bug: None, confirms: false }
+    }
+
     /// Whether this mistake is planted.
     pub fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
@@ -127,6 +141,9 @@ pub struct Bounds {
     pub faults: u32,
     /// Whether a member may be thought dead that is only slow, and beats again before the kill.
     pub false_suspicion: bool,
+    /// Whether what is published between instances is confirmed, or told again. Then the story
+    /// begins with the first user at the second instance, and the first instance knows a way there.
+    pub confirms: bool,
 }
 
 impl Bounds {
@@ -148,6 +165,7 @@ impl Bounds {
             stops: 0,
             faults: u32::MAX,
             false_suspicion: false,
+            confirms: false,
         }
     }
 }

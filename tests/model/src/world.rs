@@ -7,7 +7,7 @@ use crate::{
     instance::{Answer, Instance, Status},
     map::{Map, Set},
     redis::{Broken, Claimed, Redis},
-    rules::Bounds,
+    rules::{Bounds, Rules},
 };
 
 /// A message that some client sends.
@@ -23,6 +23,9 @@ pub struct Message {
     pub due: Set<Number>,
     /// The fleet knew the user then: a connection, or a marker.
     pub known: bool,
+    /// Connections that were open where all was well, also if nobody knew of them; only where what
+    /// is published is confirmed.
+    pub owed: Set<(Number, Epoch)>,
     /// Some client has it.
     pub reached: bool,
     /// How often it came back.
@@ -94,6 +97,7 @@ impl World {
                 sent: false,
                 due: Set::default(),
                 known: false,
+                owed: Set::default(),
                 reached: false,
                 returns: 0,
                 lost: false,
@@ -155,7 +159,7 @@ impl World {
     }
 
     /// Notes who must get a message that is said now.
-    pub fn note_sent(&mut self, mid: Mid) {
+    pub fn note_sent(&mut self, rules: &Rules, mid: Mid) {
         let user = self.messages[mid.0 as usize].user;
         let due = self.owners_here(user).filter(|at| self.is_known_to_all(*at, user));
         let due = due.flat_map(|at| {
@@ -164,8 +168,10 @@ impl World {
         });
         let due = due.collect();
         let known = self.redis.entries_of(user).next().is_some() || self.redis.markers.has(user);
+        let owed = if rules.confirms { self.well_connected(user) } else { Set::default() };
         let message = self.message(mid);
         (message.sent, message.due, message.known) = (true, due, known);
+        message.owed = owed;
     }
 
     /// The instances under whose present epoch the user is registered.
@@ -224,6 +230,8 @@ impl World {
         let waiting = instance.connections.iter().flat_map(|(_, one)| one.queue.iter());
         let waiting = waiting.map(|one| one.mid);
         let calls = instance.calls.iter().map(|(_, call)| call.request.mid);
-        waiting.chain(calls).collect()
+        let unconfirmed = instance.unconfirmed.iter().flat_map(|(_, all)| all);
+        let unconfirmed = unconfirmed.flat_map(|payload| payload.letters.iter().map(|one| one.mid));
+        waiting.chain(calls).chain(unconfirmed).chain(instance.mids_on_their_way()).collect()
     }
 }

@@ -62,6 +62,20 @@ fn a_replica_that_has_missed_writes_takes_over() {
 }
 
 #[test]
+fn what_a_peer_that_stands_still_was_sent_is_told_again() {
+    let bounds = Bounds { pauses: 1, closes: 1, confirms: true, ..classic(2, 1, 1, 1) };
+    let seen = [seen::TOLD_AGAIN, seen::FENCE];
+    Exploration::new("a pause, a message to be confirmed, one closed", bounds).sees(&seen).run();
+}
+
+#[test]
+fn what_a_peer_that_dies_was_sent_reaches_where_the_user_is_by_then() {
+    let bounds = Bounds { crashes: 1, confirms: true, ..classic(3, 1, 1, 1) };
+    let seen = [seen::TOLD_AGAIN, seen::REAP, seen::ALSO_OWNED];
+    Exploration::new("a crash behind a stale route", bounds).sees(&seen).run();
+}
+
+#[test]
 #[should_panic(expected = "never: sometimes an epoch is reaped")]
 fn an_exploration_that_does_not_see_what_it_must_fails() {
     Exploration::new("nothing happens", classic(2, 1, 1, 0)).sees(&[seen::REAP]).run();

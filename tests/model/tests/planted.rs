@@ -76,6 +76,18 @@ fn planted(bug: Bug) -> Planted {
         Bug::UnwrittenDroppedIfOthers => {
             (with_messages(Bounds { closes: 1, ..twice() }, 1), must::DELIVERED, 10)
         }
+        Bug::UnconfirmedForgotten => {
+            let bounds = Bounds { crashes: 1, confirms: true, ..Bounds::new(3, 1, 1) };
+            (with_messages(bounds, 1), must::CONFIRMED, 11)
+        }
+        Bug::ForgottenThoughHad => {
+            let bounds = Bounds { closes: 1, pauses: 1, confirms: true, ..twice() };
+            (with_messages(bounds, 1), must::TWICE, 15)
+        }
+        Bug::ToldAgainUnknown => {
+            let bounds = Bounds { pauses: 1, confirms: true, ..Bounds::new(2, 1, 1) };
+            (with_messages(bounds, 1), must::TWICE, 11)
+        }
         Bug::ReleaseRememberedLate => {
             (Bounds { closes: 1, failovers: 1, ..twice() }, must::GHOST, 15)
         }
@@ -83,7 +95,7 @@ fn planted(bug: Bug) -> Planted {
     Planted { bug, bounds, broken, steps }
 }
 
-const ALL: [Bug; 21] = [
+const ALL: [Bug; 24] = [
     Bug::ReleaseWithoutCompare,
     Bug::NoTombstone,
     Bug::ReapBeforeFence,
@@ -105,6 +117,9 @@ const ALL: [Bug; 21] = [
     Bug::DisplacedWhileClaiming,
     Bug::UnwrittenDroppedIfOthers,
     Bug::ReleaseRememberedLate,
+    Bug::UnconfirmedForgotten,
+    Bug::ForgottenThoughHad,
+    Bug::ToldAgainUnknown,
 ];
 
 #[test]

@@ -334,9 +334,7 @@ impl Replay {
 
     /// Which user lives where is learnt from the keys.
     fn learn_partitions(&mut self, step: &Step) {
-        let rules = self
-            .rules
-            .get_or_insert_with(|| Rules { partitions: Partitions::Table(Vec::new()), bug: None });
+        let rules = self.rules.get_or_insert_with(|| Rules::new(Partitions::Table(Vec::new())));
         let Partitions::Table(table) = &mut rules.partitions else { return };
         let inner = step.inner.iter().filter_map(|words| words.get(1));
         for key in step.keys.iter().chain(inner) {
@@ -403,5 +401,7 @@ fn kind(envelope: &Envelope) -> char {
         Envelope::OwnerAdded(..) => 'O',
         Envelope::OwnerGone(..) => 'o',
         Envelope::Displaced(..) => 'D',
+        Envelope::Confirm(..) => 'T',
+        Envelope::Confirmed(..) => 't',
     }
 }
