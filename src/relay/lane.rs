@@ -201,8 +201,16 @@ impl Payload {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use bytes::Bytes;
+    use futures_util::poll;
+
     use super::*;
-    use crate::relay::envelope::Envelopes;
+    use crate::{
+        ids::{MessageId, UserHasher},
+        relay::{Letter, envelope::Envelopes},
+    };
 
     fn probe(length: usize) -> Envelope {
         Envelope::Probe("x".repeat(length))
@@ -258,5 +266,40 @@ mod tests {
             while lane.take(1).1 {}
         }
         assert!(rounds[0] > 100 && rounds.iter().all(|taken| *taken == rounds[0]), "{rounds:?}");
+    }
+
+    fn message() -> Envelope {
+        let (user, mid) = (UserHasher::new(b"t").hash("Sid"), MessageId::random());
+        let (from, epochs) = (Epoch::random(), vec![Epoch::random()]);
+        Envelope::Deliver(Letter { user, mid, from, epochs, payload: Bytes::from_static(b"1") })
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_settled_once_what_stood_there_is_confirmed() {
+        let lane = Lane::new(Epoch::random());
+        lane.put(&message(), 0);
+        let mark = lane.mark();
+        let mut settled = pin!(lane.settled(mark));
+        assert!(poll!(settled.as_mut()).is_pending(), "it waits to be published");
+        let (payload, _) = lane.take(1);
+        assert!(poll!(settled.as_mut()).is_pending(), "it waits to be confirmed");
+        // What comes later is not waited for.
+        lane.put(&message(), 0);
+        lane.unconfirmed().forget(payload.expect("a payload").number);
+        assert!(poll!(settled.as_mut()).is_pending(), "nobody has said so");
+        lane.note_progress();
+        assert!(poll!(settled).is_ready());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_not_waited_for_once_it_is_published() {
+        let lane = Lane::new(Epoch::random());
+        lane.put(&probe(1), 0);
+        let mark = lane.mark();
+        let mut settled = pin!(lane.settled(mark));
+        assert!(poll!(settled.as_mut()).is_pending());
+        lane.take(1);
+        lane.note_progress();
+        assert!(poll!(settled).is_ready());
     }
 }

@@ -19,6 +19,10 @@ use crate::support::{
 /// so that it cannot be what helps.
 const DETOUR: Duration = Duration::from_millis(4500);
 
+/// What a sender says waits behind one that waits for what comes back, for 250 ms; the rest is the
+/// machine's.
+const HOLD_UP: Duration = Duration::from_millis(600);
+
 /// Two instances at Redis, a third behind a line of its own.
 struct Fleet {
     direct: TestFleet,
@@ -124,6 +128,26 @@ async fn what_was_read_and_is_not_confirmed_is_heard_once() {
     let said: Vec<String> = (0..40).map(|n| n.to_string()).collect();
     assert_eq!(heard, said, "each once, in order");
     assert!(mute.swallowed() > 5, "nothing was confirmed");
+}
+
+#[tokio::test]
+async fn a_peer_that_confirms_nothing_holds_up_nothing_that_is_said_to_others() {
+    let fleet = Fleet::with(Some(Mute::new(b't'))).await;
+    let (mut sunil, _sid) = fleet.acquaint().await;
+    let mut ann = fleet.direct.connect(0, "Ann").await;
+    let mut longest = Duration::ZERO;
+    // For longer than it takes until what is not confirmed is told again.
+    for n in 0..60 {
+        let text = n.to_string();
+        sunil.send("Sid", &text).await;
+        let began = Instant::now();
+        sunil.send("Ann", &text).await;
+        ann.expect(&text).await;
+        longest = longest.max(began.elapsed());
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("Ann has waited for {longest:?}");
+    assert!(longest < HOLD_UP, "Ann has waited for {longest:?}");
 }
 
 #[tokio::test]
