@@ -234,7 +234,7 @@ def temporary(_, values, facts):
 @effect("ProtectSystem")
 def system(_, values, facts):
     yield values[-1] == "strict", "ro" in facts.options("/")
-    yield True, "rw" in facts.options("/var/lib/wsfleetd")
+    yield True, "ro" not in facts.options("/var/lib/wsfleetd")
 
 
 @effect("ProtectHome")
@@ -274,7 +274,8 @@ def control_groups(_, values, facts):
 @effect("ProtectClock", "ProtectKernelLogs", "RestrictRealtime")
 def second_line(name, values, facts):
     yield values[-1], facts.property(name)
-    what = {"ProtectClock": "clock", "ProtectKernelLogs": "read /dev/kmsg", "RestrictRealtime": "real-time scheduling"}
+    what = {"ProtectClock": "clock", "ProtectKernelLogs": "read /dev/kmsg",
+            "RestrictRealtime": "real-time scheduling"}
     yield True, facts.probed[what[name]] != "yes"
 
 
@@ -337,7 +338,7 @@ def executable_memory(_, values, facts):
 @effect("SystemCallArchitectures")
 def architectures(name, values, facts):
     yield values[-1], facts.property(name)
-    yield "2", facts.status["Seccomp"]
+    yield "EFAULT", facts.probed["32-bit system call"]  # killed
 
 
 @effect("SystemCallFilter", "SystemCallErrorNumber")

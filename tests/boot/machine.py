@@ -96,9 +96,13 @@ class Machine:
                     last = "\n".join(self.told().splitlines()[-LAST_LINES:])
                     raise AssertionError(f"the console never says {pattern!r}; it ends:\n{last}")
 
-    def told(self, pattern=""):
-        """The lines of the console that match."""
-        return "\n".join(line for _, line in list(self.console) if re.search(pattern, line))
+    def told(self, pattern="", since=0):
+        """The lines of the console that match, of those since a time."""
+        return "\n".join(line for when, line in list(self.console) if when >= since and re.search(pattern, line))
+
+    def now(self):
+        """Seconds since power-on."""
+        return time.monotonic() - self.powered
 
     def connect(self, port, timeout=10):
         """A TCP connection to the machine, as from another one."""
@@ -116,7 +120,7 @@ class Machine:
 
     def _read_console(self):
         for line in self.qemu.stdout:
-            when = time.monotonic() - self.powered
+            when = self.now()
             with self.grown:
                 self.console.append((when, CONTROL.sub("", line.decode(errors="replace")).strip()))
                 self.grown.notify_all()
