@@ -6,12 +6,14 @@ out, but to the instance metadata if there is one.
 """
 
 import json
+import os
 import re
 import socket
 import subprocess
 import threading
 import time
 
+from cgroup import ControlGroup
 from shell import Shell
 
 MEMORY = "1024M"
@@ -39,6 +41,9 @@ class Machine:
         self.metadata = metadata
         self.console, self.grown = [], threading.Condition()
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in ports)
+        # The seconds of a boot are to be its own, not those of whatever else runs here.
+        self.group = ControlGroup(f"wsfleetd-boot-{os.getpid()}")
+        self.group.go_first()
         self.powered = time.monotonic()
         self.qemu = subprocess.Popen(
             [
@@ -53,6 +58,7 @@ class Machine:
                 "-qmp", f"unix:{directory}/monitor,server=on,wait=off",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=self.group.enter,
         )
         self.shell = self.monitor = None
         self.reader = threading.Thread(target=self._read_console, daemon=True)
@@ -80,6 +86,7 @@ class Machine:
         self.qemu.wait()
         self.reader.join()
         self.qemu.stdout.close()
+        self.group.remove()
 
     def run(self, command, status=0):
         return self.shell.run(command, status)
