@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, clocks, finding::Finding};
+use super::{PATIENCE, clocks, ec2, finding::Finding};
 use crate::{
-    config::Settings,
+    config::{Settings, settings::DatabaseAuth},
     users::inspection::{Inspected, Server, inspect},
 };
 
@@ -19,8 +19,7 @@ pub const SKIPPED: [&str; 5] =
 const LAG: Duration = Duration::from_secs(10);
 
 const UNREACHABLE: &str = "look whether PostgreSQL runs there, whether database.url names it, whether \
-     the security group or firewall lets this machine through, and at the password \
-     (by hand: CREDENTIALS_DIRECTORY=/etc/credstore)";
+     the security group or firewall lets this machine through";
 
 pub async fn examine(settings: &Settings) -> Vec<Finding> {
     let (mut findings, replica) = tokio::join!(primary(settings), replica(settings));
@@ -42,13 +41,27 @@ async fn primary(settings: &Settings) -> Vec<Finding> {
         }
         Ok(None) => Vec::new(),
         Err(error) => {
-            let first = Finding::error("database", error.reason.to_string(), UNREACHABLE);
+            let first = Finding::error("database", error.reason.to_string(), remedy(settings));
             let mut findings = vec![first.in_time(start.elapsed())];
             let skipped = |check| Finding::skipped(check, "PostgreSQL cannot be asked");
             findings.extend(DEPENDENT.map(skipped));
             findings
         }
     }
+}
+
+/// The server says the same of a wrong password and of a role that may not connect: nothing to judge by.
+fn remedy(settings: &Settings) -> String {
+    let login = match settings.database.auth {
+        DatabaseAuth::Password => {
+            "at the password (by hand: CREDENTIALS_DIRECTORY=/etc/credstore)".to_owned()
+        }
+        DatabaseAuth::RdsIam => format!(
+            "at the instance's role, which needs {}; and the user in PostgreSQL GRANT rds_iam",
+            ec2::statement("rds-db:connect", "arn:aws:rds-db:*:*:dbuser:*/*")
+        ),
+    };
+    format!("{UNREACHABLE}, and {login}")
 }
 
 fn role(server: &Inspected) -> Finding {

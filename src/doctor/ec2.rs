@@ -51,6 +51,11 @@ pub async fn examine(settings: &Settings) -> Vec<Finding> {
     }
 }
 
+/// What a role's policy needs for `action`, to be pasted.
+pub fn statement(action: &str, resource: &str) -> String {
+    format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "{resource}"}}"#)
+}
+
 fn absent(settings: &Settings) -> Finding {
     let found = "the instance metadata service gives no instance id";
     match settings.fleet.identity {
@@ -87,7 +92,8 @@ async fn role(identity: &Identity) -> Finding {
             ROLE,
             format!("{action} is refused: {reason}"),
             format!(
-                "allow {action} in the instance's role: a terminated peer is then freed at once"
+                "allow {action} in the instance's role, so that a terminated peer is freed at once: {}",
+                statement(action, "*")
             ),
         ),
         Ok(Err(error @ Ec2Error::Failed { .. })) => Finding::warning(

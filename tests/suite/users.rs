@@ -8,7 +8,7 @@ mod contract;
 mod failover;
 mod file;
 #[cfg(feature = "aws")]
-mod iam;
+pub mod iam;
 mod migrate;
 mod outage;
 mod replica;

@@ -1,7 +1,10 @@
 //! What EC2 says of the instance, and what its role may ask.
 
 use super::{Machine, Opinion};
-use crate::support::{imds::Imds, moto::Moto};
+use crate::{
+    support::{imds::Imds, moto::Moto},
+    users::iam::Rds,
+};
 
 /// A machine whose metadata and EC2 are these; the environment of the tests plays no part.
 fn examine(identity: &str, metadata: &str, ec2: &str, keys: (&str, &str)) -> Opinion {
@@ -44,7 +47,45 @@ async fn an_action_that_the_role_lacks_is_named() {
     assert_eq!(verdict, "warning", "{found}");
     assert!(found.starts_with("ec2:DescribeInstances is refused"), "{found}");
     assert!(remedy.contains("allow ec2:DescribeInstances in the instance's role"), "{remedy}");
+    assert_eq!(statement(remedy)["Action"], "ec2:DescribeInstances");
     assert!(!found.contains(&secret) && !remedy.contains(&secret));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_postgresql_refuses_is_told_the_line_its_policy_lacks() {
+    let rds = Rds::start().await;
+    let settings = format!(
+        "[database]\nurl = \"postgres://app@127.0.0.1:{}/app\"\nauth = \"rds-iam\"\nca_file = \"{}\"\n",
+        rds.port(),
+        rds.ca().display()
+    );
+    let refusing = tokio::spawn(async move {
+        loop {
+            let _ = rds.password().await;
+        }
+    });
+    let variables = [("AWS_REGION", "eu-west-1"), ("AWS_CONFIG_FILE", "/dev/null")];
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIATEST"), ("AWS_SECRET_ACCESS_KEY", "s+cr/et")];
+    let machine = [variables, keys]
+        .concat()
+        .iter()
+        .fold(Machine::new(&settings), |machine, (name, value)| machine.with(name, value));
+    let opinion = machine.examine();
+    refusing.abort();
+    opinion.begins_with("database", "refused by the test");
+    let (_, found, remedy) = opinion.of("database");
+    assert_eq!(statement(remedy)["Action"], "rds-db:connect");
+    assert!(!found.contains("X-Amz-Signature") && !remedy.contains("s+cr/et"), "{found} {remedy}");
+}
+
+/// The line of a policy in a remedy, which must be one.
+fn statement(remedy: &str) -> serde_json::Value {
+    let text = remedy.find('{').zip(remedy.find('}')).map(|(begin, end)| &remedy[begin..=end]);
+    let line = serde_json::from_str(text.expect("a line")).expect("JSON");
+    let line: serde_json::Value = line;
+    assert_eq!(line["Effect"], "Allow");
+    assert!(line["Resource"].is_string(), "{line}");
+    line
 }
 
 #[test]

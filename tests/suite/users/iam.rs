@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -87,14 +87,14 @@ fn the_token_is_the_one_botocore_makes() {
 }
 
 /// A server that asks for a password in clear, as RDS does, and keeps what it is given.
-struct Rds {
+pub struct Rds {
     folder: TempDir,
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
 impl Rds {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let folder = TempDir::new().expect("a directory");
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -117,12 +117,17 @@ impl Rds {
         Self { folder, listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 
-    fn port(&self) -> u16 {
+    /// Of the certificate it shows.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    pub fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
     }
 
     /// The password of the next connection, which is then refused.
-    async fn password(&self) -> io::Result<String> {
+    pub async fn password(&self) -> io::Result<String> {
         let (mut plain, _) = self.listener.accept().await?;
         let first = message(&mut plain).await?;
         assert_eq!(first, 80_877_103_u32.to_be_bytes(), "TLS is asked for before anything is said");
