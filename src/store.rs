@@ -8,8 +8,8 @@
 //! The key schema, which is documented here and nowhere else. `uh` is the user's keyed hash, `wK`
 //! the tag of its partition; every key and channel starts with `redis.prefix`.
 //!
-//! - `{m}:conf` hash: schema version, partitions, check value of the fleet's secret. `join`
-//!   refuses an instance that differs.
+//! - `{m}:conf` hash: schema, partitions, check value of the fleet's secret. `join` refuses an
+//!   instance that differs, or does not know the schema (see [`Schemas`]).
 //! - `{m}:hb` hash, epoch → counter: one heartbeat per instance, none per connection.
 //! - `{m}:inf` hash, epoch → JSON: instance id, zone, address, version, origin.
 //! - `{m}:origin` hash, origin → epoch: finds the owner of a connection id without a look-up per
@@ -32,6 +32,7 @@
 
 mod legacy;
 pub mod memory;
+mod schema;
 pub mod shared;
 mod view;
 
@@ -40,11 +41,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::{legacy::LegacyKeys, view::View};
+pub use self::{legacy::LegacyKeys, schema::Schemas, view::View};
 use crate::ids::{Epoch, MessageId, Origin, UserHash};
-
-/// The version of this key schema and of the envelopes; members of a fleet must agree on it.
-pub const SCHEMA_VERSION: &str = "1";
 
 /// A store shared by everyone who needs it.
 pub type SharedStore = Arc<dyn Store>;
@@ -298,6 +296,8 @@ pub struct Member {
     pub info: String,
     /// Check value of the fleet's secret.
     pub secret_check: String,
+    /// What it can read and write.
+    pub schemas: Schemas,
 }
 
 /// A member as it stands in the table.

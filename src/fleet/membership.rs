@@ -43,7 +43,7 @@ use crate::{
     redis::LinkState,
     relay::Relay,
     session::Registrar,
-    store::{Beat, Joined, Member, SharedStore, View},
+    store::{Beat, Joined, Member, Schemas, SharedStore, View},
     telemetry::events,
 };
 
@@ -88,13 +88,26 @@ pub struct Config {
 
 /// The fleet was set up differently: this instance must not join it.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "this fleet has {key} = {theirs}, and this instance is configured otherwise; give all \
-     instances the same redis.prefix, fleet.partitions and fleet.secret_file, or another prefix"
-)]
+#[error("this fleet has {key} = {theirs}, and this instance {}", self.own())]
 pub struct Mismatch {
     key: String,
     theirs: String,
+}
+
+impl Mismatch {
+    /// What differs here, and what to do about it.
+    fn own(&self) -> String {
+        let Schemas { oldest, newest } = Schemas::KNOWN;
+        match self.key.as_str() {
+            "schema" => format!(
+                "is of a version that knows {oldest} to {newest}; run the fleet's own version \
+                 here, or the one before or after it"
+            ),
+            _ => "is configured otherwise; give all instances the same redis.prefix, \
+                  fleet.partitions and fleet.secret_file, or another prefix"
+                .to_owned(),
+        }
+    }
 }
 
 /// Everything membership acts on.
@@ -334,6 +347,7 @@ impl Membership {
             before,
             info: serde_json::to_string(&info).unwrap_or_default(),
             secret_check: self.config.secret_check.clone(),
+            schemas: Schemas::KNOWN,
         }
     }
 }

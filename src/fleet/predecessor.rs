@@ -5,7 +5,8 @@
 //! file proves that nobody lives under it any more (COORDINATION, change 10). The lock proves
 //! nothing about another machine: a directory that was copied with an image, or woken up with one
 //! that was hibernated, would name an instance that lives elsewhere. So the file also holds which
-//! boot it was written in, and counts only within that one.
+//! boot it was written in, and counts only within that one. And it says how it is to be read, for the
+//! process before may have been of another version: of a later one, where somebody went back.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,6 +21,10 @@ use crate::ids::Epoch;
 
 /// Below the runtime directory.
 const FILE: &str = "epoch";
+
+/// How the file is to be read, in its second line. Whoever does not know it learns nothing from the file,
+/// and so loses speed only. Versions that wrote no such line take it for no epoch, and pass it over.
+const FORMAT: &str = "format 1";
 
 /// Which start of which machine this is; the unit's sandbox may hide it.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -61,7 +66,7 @@ impl EpochFile {
     /// Notes the epoch this process has now, and those of predecessors that are not buried yet.
     pub fn note(&mut self, epoch: Epoch, unburied: &[Epoch]) {
         let Some(file) = &mut self.file else { return };
-        let mut text = format!("{}\n{epoch}\n", self.boot);
+        let mut text = format!("{}\n{FORMAT}\n{epoch}\n", self.boot);
         for old in unburied.iter().take(MOST - 1) {
             text.push_str(&format!("{old}\n"));
         }
@@ -75,10 +80,12 @@ impl EpochFile {
     }
 }
 
-/// A line with the boot, then one for each epoch.
+/// A line with the boot, one with the format, then one for each epoch.
 fn parse(text: &str, boot: &str) -> Vec<Epoch> {
-    let mut lines = text.lines();
-    if lines.next() != Some(boot) {
+    let mut lines = text.lines().peekable();
+    let is_of_this_boot = lines.next() == Some(boot);
+    let format = lines.next_if(|line| line.starts_with("format "));
+    if !is_of_this_boot || format.is_some_and(|format| format != FORMAT) {
         return Vec::new();
     }
     lines.take(MOST).filter_map(|line| Epoch::parse(line.as_bytes())).collect()
@@ -118,6 +125,14 @@ mod tests {
         drop(second);
         let (_, dead) = EpochFile::take(directory.path());
         assert_eq!(dead, [second_epoch, new]);
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_read_and_one_of_a_later_format_is_not() {
+        let (old, new) = (Epoch::random(), Epoch::random());
+        assert_eq!(parse(&format!("a boot\n{new}\n{old}\n"), "a boot"), [new, old]);
+        assert_eq!(parse(&format!("a boot\nformat 1\n{new}\n{old}\n"), "a boot"), [new, old]);
+        assert_eq!(parse(&format!("a boot\nformat 2\n{new}\n{old}\n"), "a boot"), []);
     }
 
     #[test]

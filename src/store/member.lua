@@ -16,17 +16,24 @@ local function origin_of()
   return info and cjson.decode(info).origin
 end
 
--- join  3 origin  4 info  5 the epoch this origin had ('' = none)  then pairs of conf
+-- join  3 origin  4 info  5 the epoch this origin had ('' = none)  6 oldest and 7 newest schema that
+-- it knows  then pairs of conf
 -- Answers {'OK'} | {'TAKEN'} | {'MISMATCH', key, theirs}
 if verb == 'join' then
-  for i = 6, #ARGV, 2 do
+  local schema = call('HGET', KEYS[3], 'schema')
+  local number = tonumber(schema or ARGV[6]) -- the first member's choice
+  if not number or number < tonumber(ARGV[6]) or number > tonumber(ARGV[7]) then
+    return { 'MISMATCH', 'schema', schema }
+  end
+  for i = 8, #ARGV, 2 do
     local theirs = call('HGET', KEYS[3], ARGV[i])
     if theirs and theirs ~= ARGV[i + 1] then return { 'MISMATCH', ARGV[i], theirs } end
   end
   local holder = call('HGET', KEYS[4], ARGV[3])
   local ours = holder == epoch or holder == ARGV[5] -- said before, and the answer was lost
   if holder and not ours and call('HEXISTS', KEYS[1], holder) == 1 then return { 'TAKEN' } end
-  for i = 6, #ARGV, 2 do call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  call('HSETNX', KEYS[3], 'schema', ARGV[6])
+  for i = 8, #ARGV, 2 do call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
   call('HSET', KEYS[4], ARGV[3], epoch)
   call('HSETNX', KEYS[1], epoch, '0')
   call('HSET', KEYS[2], epoch, ARGV[4])

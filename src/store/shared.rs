@@ -15,7 +15,7 @@ use self::answer::{
 };
 use super::{
     Beat, Claim, Claimed, Dismissed, HoldAnswer, HoldPolicy, HoldRequest, Joined, Keep, Limit,
-    Member, MemberRow, Reaped, Release, Released, SCHEMA_VERSION, Store, StoreError, Swept, Tag,
+    Member, MemberRow, Reaped, Release, Released, Store, StoreError, Swept, Tag,
 };
 use crate::{
     ids::{Epoch, Origin, UserHash},
@@ -124,12 +124,10 @@ impl Store for SharedState {
         let before = member.before.map(|epoch| epoch.to_string()).unwrap_or_default();
         let partitions = self.partitions().to_string();
         let origin = member.origin.to_string();
-        let conf = [
-            ("schema", SCHEMA_VERSION),
-            ("partitions", partitions.as_str()),
-            ("secret", member.secret_check.as_str()),
-        ];
-        let head = ["join", member.epoch.as_str(), &origin, &member.info, &before];
+        let schemas = [member.schemas.oldest, member.schemas.newest].map(|one| one.to_string());
+        let conf = [("partitions", partitions.as_str()), ("secret", member.secret_check.as_str())];
+        let [oldest, newest] = &schemas;
+        let head = ["join", member.epoch.as_str(), &origin, &member.info, &before, oldest, newest];
         let pairs = conf.iter().flat_map(|(key, value)| [*key, *value]);
         let args: Vec<&[u8]> = head.into_iter().chain(pairs).map(str::as_bytes).collect();
         let answer = self.member(&args).await?;

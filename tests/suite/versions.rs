@@ -4,12 +4,19 @@
 //! tests/lib/versions.sh names, and not this one with another number: what instances say to each
 //! other changes in more than a number, and only the old code knows what it makes of the new.
 
-use std::time::Duration;
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
 
 use crate::support::{
     client::Client,
     fleet::{PATIENCE, TestFleet, eventually},
-    instance::USERS,
+    instance::{Instance, USERS, everybody},
+    raw::ask,
 };
 
 /// Messages of each to each, in each state of the fleet.
@@ -163,4 +170,55 @@ async fn each_version_frees_what_the_other_left_when_it_was_killed() {
         })
         .await;
     }
+}
+
+/// Nobody counts as dead for so long that only its own file can have told the next process.
+const PATIENT: &str =
+    "[fleet]\nheartbeat = \"5s\"\nsuspect_rounds = 4\nlease = \"15s\"\ncut_off_after = \"60s\"\n";
+
+#[tokio::test]
+#[ignore = "long: needs the version before, which tests/run builds"]
+async fn each_version_reads_the_epoch_that_the_other_left_in_the_place_it_takes() {
+    let before = predecessor();
+    let before: Vec<_> = before.iter().map(String::as_str).collect();
+    for (killed, next) in [(&before[..], &[][..]), (&[], &before)] {
+        let mut fleet = TestFleet::with_settings(1, PATIENT).await;
+        fleet[0].stop();
+        fleet.replace_under(0, killed).await;
+        let _cut = fleet.connect(0, "Sid").await;
+        assert_eq!(fleet.entries(), 1);
+        fleet[0].kill();
+        let _next = fleet[0].another_under(next);
+        eventually("what it left is freed at once", PATIENCE, async || fleet.entries() == 0).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "long: needs the version before, which tests/run builds"]
+async fn each_version_goes_on_with_the_key_and_the_users_of_the_other() {
+    let before = predecessor();
+    let before: Vec<_> = before.iter().map(String::as_str).collect();
+    for (first, second) in [(&before[..], &[][..]), (&[], &before)] {
+        let mut instance = Instance::start_under(first, "modes = [\"token\"]", &everybody(), "");
+        let key = fs::read(instance.dir().join("auth-secret")).expect("the key it has made");
+        let added =
+            instance.asks_under(first, &["users", "add", "Žofie", "--first-name", "Ž, \"o\""]);
+        assert_eq!(added.code, Some(0), "{}", added.err);
+        instance.stop();
+        let next = instance.another_under(second);
+        let answer = ask(next.app(), "/ws", &[("Authorization", &bearer(&key, "Žofie"))]).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        let disabled = next.asks_under(second, &["users", "disable", "Žofie"]);
+        assert_eq!(disabled.code, Some(0), "{}", disabled.err);
+        let shown = next.asks_under(first, &["users", "show", "Žofie", "--json"]);
+        let user: Value = serde_json::from_str(&shown.out).expect("JSON");
+        assert_eq!((&user["first_name"], &user["disabled"]), (&"Ž, \"o\"".into(), &true.into()));
+    }
+}
+
+fn bearer(key: &[u8], user: &str) -> String {
+    let until = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 600;
+    let claims = json!({"sub": user, "exp": until});
+    let key = EncodingKey::from_secret(key);
+    format!("Bearer {}", encode(&Header::default(), &claims, &key).expect("a token"))
 }

@@ -2,7 +2,7 @@
 
 use wsfleetd::{
     ids::{Epoch, Origin},
-    store::{Beat, Joined, Member},
+    store::{Beat, Joined, Member, Schemas},
 };
 
 use super::{Desk, contract, policy};
@@ -112,7 +112,14 @@ async fn join(desk: &Desk, member: &Member) {
 pub fn member() -> Member {
     let (epoch, origin) = (Epoch::random(), Origin::random());
     let info = format!(r#"{{"instance":"i-0","origin":"{origin}"}}"#);
-    Member { epoch, origin, before: None, info, secret_check: "check".to_owned() }
+    Member {
+        epoch,
+        origin,
+        before: None,
+        info,
+        secret_check: "check".to_owned(),
+        schemas: Schemas::KNOWN,
+    }
 }
 
 fn with_epoch(member: &Member, before: Option<Epoch>) -> Member {

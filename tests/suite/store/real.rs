@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use wsfleetd::{
     ids::{Epoch, MessageId, UserHash},
     redis::InboxEvent,
-    store::{Beat, Claim, Claimed, Fate, HoldRequest, Joined, Member, Release, Swept},
+    store::{Beat, Claim, Claimed, Fate, HoldRequest, Joined, Member, Release, Schemas, Swept},
 };
 
 use super::{Desk, LIMIT, PATIENCE, claim, config, members::member, policy, request, texts};
@@ -218,6 +218,34 @@ async fn an_instance_that_was_set_up_differently_is_refused() {
     assert_eq!(desk.store.heartbeat(first.epoch).await.unwrap(), Beat::Fenced);
     assert_eq!(desk.store.join(&first).await.unwrap(), Joined::Member);
     assert_eq!(desk.server().ask(&["HGET", "suite:{m}:conf", "partitions"]), "4");
+}
+
+/// Stand-ins for the next versions, which know other numbers; this one's successor is in one fleet with
+/// it only if it joins as these do.
+#[tokio::test]
+async fn a_fleet_is_in_the_schema_of_its_first_member_and_takes_all_who_know_it() {
+    let desk = Desk::redis(policy()).await;
+    let knowing = |oldest, newest| Member { schemas: Schemas { oldest, newest }, ..member() };
+    let join = async |oldest, newest| desk.store.join(&knowing(oldest, newest)).await.unwrap();
+    let schema = || desk.server().ask(&["HGET", "suite:{m}:conf", "schema"]);
+    let refused = |theirs: &str| Joined::Mismatch { key: "schema".into(), theirs: theirs.into() };
+
+    // The next version comes first: the version before can still come.
+    assert_eq!(join(1, 2).await, Joined::Member);
+    assert_eq!(schema(), "1");
+    assert_eq!(join(1, 1).await, Joined::Member);
+    assert_eq!(join(1, 2).await, Joined::Member, "and the next again");
+    assert_eq!(join(2, 3).await, refused("1"), "two versions ahead");
+    assert_eq!(schema(), "1", "who was refused, or could do better, changes nothing");
+
+    desk.server().ask(&["HSET", "suite:{m}:conf", "schema", "2"]);
+    assert_eq!(join(1, 2).await, Joined::Member);
+    assert_eq!(join(2, 3).await, Joined::Member);
+    let old = knowing(1, 1);
+    assert_eq!(desk.store.join(&old).await.unwrap(), refused("2"));
+    assert_eq!(desk.store.heartbeat(old.epoch).await.unwrap(), Beat::Fenced);
+    desk.server().ask(&["HSET", "suite:{m}:conf", "schema", "x"]);
+    assert_eq!(join(1, 2).await, refused("x"));
 }
 
 #[tokio::test]

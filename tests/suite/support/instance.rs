@@ -101,7 +101,16 @@ impl Instance {
 
     /// The same with another configuration.
     pub fn ask(config: &Path, arguments: &[&str]) -> Asked {
-        let mut command = Command::new(binary());
+        Self::ask_under(&[], config, arguments)
+    }
+
+    /// As [`Self::asks`], under `wrapper`: see [`Self::start_under`].
+    pub fn asks_under(&self, wrapper: &[&str], arguments: &[&str]) -> Asked {
+        Self::ask_under(wrapper, &self.dir().join("wsfleetd.toml"), arguments)
+    }
+
+    fn ask_under(wrapper: &[&str], config: &Path, arguments: &[&str]) -> Asked {
+        let mut command = under(wrapper);
         let output = command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
         let output = output.output().expect("wsfleetd runs");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -130,7 +139,12 @@ impl Instance {
 
     /// Starts another daemon on this one's configuration, in its directory.
     pub fn another(&self) -> Self {
-        Self::spawn(self.dir.clone(), command(&self.dir().join("wsfleetd.toml")))
+        self.another_under(&[])
+    }
+
+    /// The same under `wrapper`: see [`Self::start_under`].
+    pub fn another_under(&self, wrapper: &[&str]) -> Self {
+        Self::spawn(self.dir.clone(), wrapped(wrapper, &self.dir().join("wsfleetd.toml")))
     }
 
     /// Connects `user` to the `app` listener.
@@ -277,12 +291,18 @@ fn command(config: &Path) -> Command {
 }
 
 fn wrapped(wrapper: &[&str], config: &Path) -> Command {
+    let mut command = under(wrapper);
+    command.arg("run").arg("--config").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.env_remove("NOTIFY_SOCKET").env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+fn under(wrapper: &[&str]) -> Command {
     let binary = binary();
     let words = wrapper.iter().map(OsStr::new).chain([binary.as_os_str()]).collect::<Vec<_>>();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).arg("run").arg("--config").arg(config);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.env_remove("NOTIFY_SOCKET").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.args(&words[1..]);
     command
 }
 
