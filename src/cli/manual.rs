@@ -26,7 +26,7 @@ pub fn manual_page() -> String {
     let root = command();
     let mut head = Roff::new();
     let version = concat!("wsfleetd ", env!("CARGO_PKG_VERSION"));
-    head.control("TH", ["WSFLEETD", "8", "November 2026", version, "System Administration"]);
+    head.control("TH", ["WSFLEETD", "8", "2026-11-30", version, "System Administration"]);
     // Neither options nor names of files may be cut where they are looked for.
     head.control("nh", []);
     head.control("ad", ["l"]);

@@ -13,7 +13,7 @@ use super::{
 pub fn manual_page() -> String {
     let mut page = Roff::new();
     let version = concat!("wsfleetd ", env!("CARGO_PKG_VERSION"));
-    page.control("TH", ["WSFLEETD.TOML", "5", "November 2026", version, "File Formats"]);
+    page.control("TH", ["WSFLEETD.TOML", "5", "2026-11-30", version, "File Formats"]);
     // The names of variables must not be cut where they could be taken for another.
     page.control("nh", []);
     page.control("ad", ["l"]);

@@ -118,6 +118,8 @@ check_scripts() {
     bash -n packaging/completions/wsfleetd.bash
     zsh -n packaging/completions/_wsfleetd
     fish --no-execute packaging/completions/wsfleetd.fish
+    # Two readers, for each minds what the other passes over.
+    mandoc -Tlint -Wwarning packaging/man/*
     local warnings
     warnings=$(for page in packaging/man/*; do man --warnings --local-file "$page"; done 2>&1 >/dev/null)
     if [[ -n $warnings ]]; then echo "$warnings"; return 1; fi

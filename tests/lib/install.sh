@@ -10,7 +10,7 @@ QUICK_PACKAGES=(
     redis-server:redis-server initdb:postgresql haproxy:haproxy node:nodejs npm:npm
 )
 ALL_PACKAGES=(
-    shellcheck:shellcheck man:man-db groff:groff lintian:lintian dpkg-shlibdeps:dpkg-dev xz:xz-utils
+    shellcheck:shellcheck man:man-db mandoc:mandoc groff:groff lintian:lintian dpkg-shlibdeps:dpkg-dev xz:xz-utils
     systemd-nspawn:systemd-container mmdebstrap:mmdebstrap nsenter:util-linux
     packer:packer ssh-keygen:openssh-client ip:iproute2
     chromium:chromium chromedriver:chromium-driver faketime:faketime zsh:zsh fish:fish

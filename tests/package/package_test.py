@@ -12,7 +12,7 @@ import sys
 
 import runner
 from doctor import Doctor
-from install import Install
+from install import Install, Purge
 from journal import Journal
 from restart import Restart
 from sandbox import Sandbox
@@ -20,7 +20,7 @@ from service import Service
 from story import PackageTest
 from watchdog import Watchdog
 
-__all__ = ["Doctor", "Install", "Journal", "Restart", "Sandbox", "Service", "Watchdog"]
+__all__ = ["Doctor", "Install", "Journal", "Purge", "Restart", "Sandbox", "Service", "Watchdog"]
 
 
 if __name__ == "__main__":

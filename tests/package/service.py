@@ -78,7 +78,7 @@ class Service(PackageTest):
         time.sleep(3)  # longer than RestartSec
         self.assert_state(ActiveState="failed", ExecMainStatus="78", NRestarts="0")
         told = [text for text in self.messages("--priority=err") if "ping_intervall" in text]
-        self.assertTrue(told and "50-test.toml" in told[0], self.messages())
+        self.assertTrue(told and "50-test.toml:2: websocket.ping_intervall" in told[0], self.messages())
 
     def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one(self):
         self.configure()

@@ -19,10 +19,13 @@ class PackageTest(unittest.TestCase):
     tree, deb = None, None
 
     def setUp(self):
+        self.boot()
+        self.install()
+
+    def boot(self):
+        """The machine as it was before the package."""
         self.machine = Container(PackageTest.tree)
         self.addCleanup(self.machine.close)
-        self.before = files_of(self.machine)
-        self.install()
 
     def install(self):
         self.machine.path("/root/wsfleetd.deb").write_bytes(pathlib.Path(PackageTest.deb).read_bytes())
@@ -88,8 +91,10 @@ def files_of(machine):
     found = machine.run(
         "find", "/etc", "/usr", "/var", "/run/systemd/system", "/root", "/srv", "/opt",
         "(", "-path", "/var/lib/dpkg", "-o", "-path", "/var/lib/apt", "-o", "-path", "/var/cache",
-        "-o", "-path", "/var/log", "-o", "-path", "/var/lib/systemd", "-o", "-path", "/var/tmp",
-        "-o", "-path", "/root/wsfleetd.deb", ")", "-prune", "-o", "-print",
+        "-o", "-path", "/var/log", "-o", "-path", "/var/tmp", "-o", "-path", "/root/wsfleetd.deb",
+        # systemd's own; what the maintainer scripts note beside it counts.
+        "-o", "-path", "/var/lib/systemd/*", "-not", "-path", "*/deb-systemd-helper-*",
+        ")", "-prune", "-o", "-print",
     )
     # sysusers keeps the previous version of each account file beside it.
     return {name for name in found.splitlines() if not re.fullmatch(r"/etc/\w+-|/etc/\.pwd\.lock", name)}
