@@ -21,12 +21,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::receipts::Receipts;
@@ -57,8 +57,6 @@ pub enum Returned {
     AlsoOwned(Letter),
     /// Somebody should have read it, and does not say so.
     Unconfirmed(Letter),
-    /// Nothing; who waits for what came back before it is to be told.
-    Mark(oneshot::Sender<()>),
 }
 
 /// What the relay has done, for whoever asks.
@@ -88,8 +86,11 @@ struct Shared {
     listed: Mutex<Vec<Arc<Lane>>>,
     wake: Notify,
     returns: mpsc::Sender<Returned>,
-    /// What came back and the router has not dealt with.
-    pending: AtomicUsize,
+    /// Things given back to the router, and those of them that it has dealt with.
+    given: AtomicU64,
+    dealt: AtomicU64,
+    /// Called for the latter.
+    dealing: Notify,
     /// A round is being published.
     is_writing: AtomicBool,
     /// Ends the subscription.
@@ -120,7 +121,9 @@ impl Relay {
             listed: Mutex::default(),
             wake: Notify::new(),
             returns,
-            pending: AtomicUsize::new(0),
+            given: AtomicU64::new(0),
+            dealt: AtomicU64::new(0),
+            dealing: Notify::new(),
             is_writing: AtomicBool::new(false),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -145,6 +148,11 @@ impl Relay {
     /// Puts an envelope on a lane; false when it has no room.
     pub fn send(&self, lane: &Arc<Lane>, envelope: &Envelope) -> bool {
         let stripe = envelope.user().map_or(0, |user| self.shared.redis.stripe(user));
+        self.send_in(lane, envelope, stripe)
+    }
+
+    /// The same, behind all that was sent in this stripe.
+    fn send_in(&self, lane: &Arc<Lane>, envelope: &Envelope, stripe: u16) -> bool {
         match lane.put(envelope, stripe) {
             Laned::Full => return false,
             Laned::Listed => {}
@@ -203,26 +211,35 @@ impl Relay {
 
     /// Waits until the router has dealt with all that has come back by now.
     pub async fn returns_dealt_with(&self) {
-        let Ok(room) = self.shared.returns.reserve().await else { return };
-        let (mark, passed) = oneshot::channel();
-        self.shared.pending.fetch_add(1, Ordering::AcqRel);
-        room.send(Returned::Mark(mark));
-        // A router that ends answers nobody.
-        let _ = passed.await;
+        let given = self.shared.given.load(Ordering::Acquire);
+        loop {
+            let dealing = self.shared.dealing.notified();
+            if self.shared.dealt.load(Ordering::Acquire) >= given {
+                return;
+            }
+            dealing.await;
+        }
     }
 
     /// One thing that came back is where it belongs.
     pub fn dealt_with(&self) {
-        self.shared.pending.fetch_sub(1, Ordering::AcqRel);
+        self.shared.dealt.fetch_add(1, Ordering::AcqRel);
+        self.shared.dealing.notify_waiters();
     }
 
     /// Gives something back to the router; what does not fit is lost, and counted.
     fn give_back(&self, returned: Returned) {
-        self.shared.pending.fetch_add(1, Ordering::AcqRel);
+        self.shared.given.fetch_add(1, Ordering::AcqRel);
         if self.shared.returns.try_send(returned).is_err() {
-            self.dealt_with();
+            self.shared.given.fetch_sub(1, Ordering::AcqRel);
             self.shared.losses.overflow.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the router has dealt with all that came back.
+    fn has_dealt_with_all(&self) -> bool {
+        let dealt = self.shared.dealt.load(Ordering::Acquire);
+        dealt >= self.shared.given.load(Ordering::Acquire)
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<Epoch, Arc<Lane>>> {

@@ -149,11 +149,9 @@ impl Router {
     /// Delivers a message that has to wait for what came back, or needs the store.
     pub async fn deliver_slowly(&self, message: SlowMessage) {
         self.count(&self.shared.counters.slow, 1);
-        let SlowMessage { name, mut message } = message;
-        if self.fall_in(message.user).await {
-            let Some(rest) = self.deliver_if_here(message) else { return };
-            message = rest;
-        }
+        let SlowMessage { name, message } = message;
+        self.fall_in(message.user).await;
+        let Some(message) = self.deliver_if_here(message) else { return };
         let Some(stranger) = self.hold(message).await else { return };
         if self.exists(name).await {
             self.hold(Undelivered { keep: Keep::Always, ..stranger }).await;
@@ -223,7 +221,7 @@ impl Router {
         let Some(route) = self.shared.routes.get(&user) else { return false };
         if route.is_deaf() {
             // What was sent to the deaf is on its way back.
-            self.close_route(user);
+            self.close(&route);
             return false;
         }
         let send = || {
@@ -344,15 +342,11 @@ impl Router {
         let me = self.shared.epoch.get();
         let others = owners.iter().filter(|epoch| **epoch != me);
         let lanes: Lanes = others.map(|epoch| relay.lane(*epoch)).collect();
-        if lanes.is_empty() {
-            return;
+        let learnt = Route::new(lanes);
+        // One that leads to somebody who is not heard would be closed by its first use.
+        if !learnt.lanes().is_empty() && !learnt.is_deaf() {
+            self.take_route(user, learnt);
         }
-        let learnt = Arc::new(Route::new(lanes));
-        // Not before what was sent over a closed one is back.
-        self.shared.routes.entry(user).and_upsert_with(|known| match known {
-            Some(known) if known.value().is_closed() => known.into_value(),
-            _ => learnt,
-        });
     }
 
     fn count(&self, counter: &AtomicU64, by: u64) {

@@ -58,7 +58,7 @@ impl Relay {
 
     /// Nothing waits to be said, or to be dealt with.
     fn is_idle(&self) -> bool {
-        self.shared.pending.load(Ordering::Acquire) == 0
+        self.has_dealt_with_all()
             && self.listed().is_empty()
             && !self.shared.is_writing.load(Ordering::Acquire)
     }

@@ -109,7 +109,8 @@ impl Lane {
     }
 
     /// Waits until nothing that was put here up to `mark` is on its way: the peer says that it has
-    /// read it, or it has been given back, or given up.
+    /// read it, or it has been given back, or given up. What was passed on to a peer that is not heard
+    /// any more is not waited for: it comes back when the peer is given up, seconds from now.
     pub async fn settled(&self, mark: u64) {
         loop {
             let progress = self.progress.notified();
@@ -154,10 +155,10 @@ impl Lane {
     }
 
     fn is_settled(&self, mark: u64) -> bool {
-        let queue = self.queue();
-        let oldest =
-            [queue.payloads.front().map(|front| front.number), self.unconfirmed().oldest()];
-        oldest.into_iter().flatten().all(|number| number > mark)
+        let (queue, unconfirmed) = (self.queue(), self.unconfirmed());
+        let waiting = queue.payloads.front().map(|front| front.number);
+        let out = if self.is_deaf() { unconfirmed.oldest_unpassed() } else { unconfirmed.oldest() };
+        [waiting, out].into_iter().flatten().all(|number| number > mark)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

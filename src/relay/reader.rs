@@ -58,16 +58,20 @@ impl Relay {
             self.shared.counters.unknown.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let mut count = 0;
+        let (mut count, mut stripe) = (0, 0);
         for envelope in envelopes.by_ref() {
             count += 1;
-            self.take(epoch, envelope);
+            // Those of a payload share it.
+            if let Some(user) = envelope.user() {
+                stripe = self.shared.redis.stripe(user);
+            }
+            self.take(epoch, stripe, envelope);
         }
         self.shared.counters.received.fetch_add(count, Ordering::Relaxed);
         self.shared.counters.unknown.fetch_add(envelopes.unknown, Ordering::Relaxed);
     }
 
-    fn take(&self, epoch: Epoch, envelope: Envelope) {
+    fn take(&self, epoch: Epoch, stripe: u16, envelope: Envelope) {
         let hub = &self.shared.hub;
         match envelope {
             Envelope::Deliver(letter) => self.deliver(epoch, letter),
@@ -79,7 +83,7 @@ impl Relay {
             Envelope::Revoked(user, numbers) => self.dismiss(user, &numbers, Close::Policy),
             Envelope::Kicked(user, numbers) => self.dismiss(user, &numbers, Close::Normal),
             Envelope::Probe(_) => {}
-            Envelope::Confirm(peer, number) => self.note_receipt(peer, number),
+            Envelope::Confirm(peer, number) => self.note_receipt(peer, stripe, number),
             Envelope::Confirmed(peer, numbers) => self.confirm(peer, &numbers),
         }
     }

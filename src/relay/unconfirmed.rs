@@ -64,6 +64,7 @@ impl Unconfirmed {
     /// It was passed on. Answers it when nobody is left who could read it.
     pub(super) fn keep(&mut self, number: u64, payload: Vec<u8>) -> Option<Vec<u8>> {
         if self.is_closed {
+            self.forget(number);
             return Some(payload);
         }
         let sent = self.payloads.iter_mut().find(|sent| sent.number == number)?;
@@ -85,6 +86,11 @@ impl Unconfirmed {
     /// The number of the oldest that may not have been read.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.payloads.front().map(|sent| sent.number)
+    }
+
+    /// The number of the oldest of which it is not known whether it was passed on.
+    pub(super) fn oldest_unpassed(&self) -> Option<u64> {
+        self.payloads.iter().find(|sent| sent.payload.is_empty()).map(|sent| sent.number)
     }
 
     /// Whether all has been read.
@@ -116,8 +122,11 @@ impl Unconfirmed {
     /// [`Self::keep`].
     pub(super) fn close(&mut self, ear: u64) -> Vec<Vec<u8>> {
         self.is_closed = true;
-        let all = std::iter::from_fn(|| self.pop());
-        all.filter(|sent| sent.is_wanted(ear)).map(|sent| sent.payload).collect()
+        self.bytes = 0;
+        let (all, on_its_way): (Vec<_>, _) =
+            self.payloads.drain(..).partition(|sent| !sent.payload.is_empty());
+        self.payloads = on_its_way.into();
+        all.into_iter().filter(|sent| sent.is_wanted(ear)).map(|sent| sent.payload).collect()
     }
 
     fn pop(&mut self) -> Option<Sent> {
@@ -160,7 +169,10 @@ mod tests {
         assert_eq!(unconfirmed.oldest(), Some(4));
         assert_eq!(unconfirmed.close(1), [b"4"]);
         assert_eq!((unconfirmed.bytes, unconfirmed.close(1).len()), (0, 0));
+        unconfirmed.expect(5, 1);
+        assert_eq!(unconfirmed.oldest_unpassed(), Some(5));
         assert_eq!(unconfirmed.keep(5, b"5".to_vec()), Some(b"5".to_vec()), "it is late");
+        assert_eq!(unconfirmed.oldest(), None);
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Relay {
                 return self.shared.is_writing.store(false, Ordering::Release);
             }
             self.write_round(round).await;
+            // Whoever always has something to say must say what it has read, too.
+            if self.shared.receipts.is_due() {
+                self.settle_receipts();
+            }
         }
     }
 
@@ -83,7 +87,9 @@ impl Relay {
                     unknown.push(parcel.payload);
                 }
             }
-            sent.lane.note_progress();
+            if sent.may_be_settled(heard) {
+                sent.lane.note_progress();
+            }
         }
         if let Some(fault) = published.fault {
             self.lose(unknown, &fault);
@@ -111,13 +117,12 @@ impl Relay {
             }
             return sent.forget();
         }
+        // Given back before anyone can see that it is not on its way any more.
+        let mut unconfirmed = lane.unconfirmed();
         if let Some(number) = number {
-            let late = lane.unconfirmed().keep(*number, payload);
-            self.give_back_unread(late.into_iter().collect());
+            self.give_back_unread(unconfirmed.keep(*number, payload).into_iter().collect());
         }
         if *probes {
-            // Given back before anyone can see that it is not on its way any more.
-            let mut unconfirmed = lane.unconfirmed();
             self.give_back_unread(unconfirmed.probed(self.ear()));
         }
     }
@@ -147,6 +152,14 @@ struct Sent {
 }
 
 impl Sent {
+    /// Whether who waits for the lane may have waited for this: not if it is to be confirmed now.
+    fn may_be_settled(&self, heard: Option<i64>) -> bool {
+        heard.is_none_or(|heard| heard == 0)
+            || self.number.is_none()
+            || self.probes
+            || self.lane.is_deaf()
+    }
+
     /// Nobody will confirm it.
     fn forget(&self) {
         if let Some(number) = self.number {

@@ -1,17 +1,18 @@
 //! What comes back goes first: a sender's messages to a user stay in order when the user moves.
 //!
 //! The first message that comes back closes the route that it was sent over. Until the rest is back
-//! and on its new way, whoever sends to that user waits, and then finds a new route behind it.
+//! and on its new way, whoever sends to that user waits, and then asks the store behind it.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use moka::ops::compute::Op;
 use tokio::time::timeout;
 
 use super::{Router, route::Route};
-use crate::ids::UserHash;
+use crate::ids::{Epoch, UserHash};
 
 /// A sender waits for so long at most, then order is given up. A peer says within 100 ms what it has
 /// read, and what it did not want has come back before; one that is silent must not hold up what
@@ -19,23 +20,35 @@ use crate::ids::UserHash;
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Router {
-    /// A message of this route has come back: what is sent from now on waits for all others.
-    pub(super) fn close_route(&self, user: UserHash) {
-        if let Some(route) = self.shared.routes.get(&user) {
-            route.close();
-            self.shared.has_closed.store(true, Ordering::Release);
+    /// A message that was sent to these has come back: what is sent from now on over a route that
+    /// leads there waits for all others.
+    pub(super) fn close_route(&self, user: UserHash, back_from: &[Epoch]) {
+        if let Some(route) = self.shared.routes.get(&user)
+            && route.leads_to_any(back_from)
+        {
+            self.close(&route);
         }
+    }
+
+    pub(super) fn close(&self, route: &Route) {
+        route.close();
+        self.shared.has_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether some route may be closed.
+    pub(super) fn may_have_closed(&self) -> bool {
+        self.shared.has_closed.load(Ordering::Acquire)
     }
 
     /// Whether messages for `user` may be coming back. Costs a load while nobody has moved.
     pub(super) fn is_closed(&self, user: UserHash) -> bool {
-        self.shared.has_closed.load(Ordering::Acquire) && self.closed_route(user).is_some()
+        self.may_have_closed() && self.closed_route(user).is_some()
     }
 
-    /// Waits for what is coming back for `user`; true if there was anything to wait for.
-    pub(super) async fn fall_in(&self, user: UserHash) -> bool {
+    /// Waits for what is coming back for `user`, if anything is.
+    pub(super) async fn fall_in(&self, user: UserHash) {
         let (Some(relay), Some(route)) = (&self.shared.relay, self.closed_route(user)) else {
-            return false;
+            return;
         };
         let all_is_back = async {
             route.settled().await;
@@ -43,10 +56,23 @@ impl Router {
         };
         let _ = timeout(PATIENCE, all_is_back).await;
         // Another may have been behind it already, and have learnt a new one.
-        if self.shared.routes.get(&user).is_some_and(|now| Arc::ptr_eq(&now, &route)) {
-            self.shared.routes.invalidate(&user);
-        }
-        true
+        self.shared.routes.entry(user).and_compute_with(|now| match now {
+            Some(now) if Arc::ptr_eq(now.value(), &route) => Op::Remove,
+            _ => Op::Nop,
+        });
+    }
+
+    /// Takes a new route into use, but not before what was sent over the one before is back: one that
+    /// leads elsewhere is closed for that.
+    pub(super) fn take_route(&self, user: UserHash, learnt: Route) {
+        self.shared.routes.entry(user).and_compute_with(|known| match known {
+            Some(known) if known.value().is_closed() => Op::Nop,
+            Some(known) if known.value().leads_beyond(&learnt) => {
+                self.close(known.value());
+                Op::Nop
+            }
+            _ => Op::Put(Arc::new(learnt)),
+        });
     }
 
     fn closed_route(&self, user: UserHash) -> Option<Arc<Route>> {

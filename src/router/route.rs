@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use smallvec::SmallVec;
 use tokio::task::yield_now;
 
-use crate::relay::Lane;
+use crate::{ids::Epoch, relay::Lane};
 
 /// Set in [`Route::entering`] once nobody may enter any more.
 const CLOSED: u64 = 1 << 63;
@@ -43,6 +43,16 @@ impl Route {
     /// Whether some inbox at its end is heard by nobody, as far as is known.
     pub fn is_deaf(&self) -> bool {
         self.lanes.iter().any(|lane| lane.is_deaf())
+    }
+
+    /// Whether it leads to one of these owners.
+    pub fn leads_to_any(&self, owners: &[Epoch]) -> bool {
+        self.lanes.iter().any(|lane| owners.contains(&lane.epoch()))
+    }
+
+    /// Whether it leads to an owner to whom `other` does not.
+    pub fn leads_beyond(&self, other: &Self) -> bool {
+        self.lanes.iter().any(|lane| !other.leads_to_any(&[lane.epoch()]))
     }
 
     /// Before a message is put on the lanes; false once the route is closed. [`Route::leave`] follows

@@ -50,7 +50,7 @@ impl Router {
                     }
                     None => return,
                 },
-                () = sleep(QUIET) => self.shared.has_closed.store(false, Ordering::Release),
+                () = sleep(QUIET), if self.may_have_closed() => self.shared.has_closed.store(false, Ordering::Release),
             }
         }
     }
@@ -58,20 +58,18 @@ impl Router {
     async fn take_back(&self, returned: Returned) {
         match returned {
             Returned::Unheard(epoch, letter) => {
-                self.close_route(letter.user);
+                self.close_route(letter.user, &[epoch]);
                 self.redirect(letter, Some(epoch)).await;
             }
             Returned::NotMine(letter) => {
-                self.close_route(letter.user);
+                self.close_route(letter.user, &[letter.from]);
                 self.redirect_from(letter.from, letter).await;
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
             Returned::Unconfirmed(letter) => {
-                self.close_route(letter.user);
+                self.close_route(letter.user, &letter.epochs);
                 self.tell_again(letter).await;
             }
-            // Whoever has lost patience does not listen any more.
-            Returned::Mark(mark) => drop(mark.send(())),
         }
     }
 
@@ -80,13 +78,14 @@ impl Router {
     /// told again, once. Not what connections here have had: whoever goes there next would have it
     /// twice.
     async fn redirect_from(&self, owner: Epoch, letter: Letter) {
+        // Before it is given to anybody: that would name the owner as one who has it too.
+        self.shared.hub.remove_sibling(letter.user, owner);
         let is_here = self.give_here(letter.user, letter.mid, &letter.payload);
         if is_here || self.shared.again.contains_key(&letter.mid) {
             return self.redirect(letter, Some(owner)).await;
         }
         self.shared.again.insert(letter.mid, Again::Told);
         let epochs = letter.epochs.iter().copied().filter(|epoch| *epoch != owner).collect();
-        self.shared.hub.remove_sibling(letter.user, owner);
         self.redirect(Letter { epochs, ..letter }, None).await;
     }
 

@@ -251,7 +251,6 @@ async fn hear_in_order(mut ear: Ear) -> Ear {
     ear
 }
 
-/// A message each two milliseconds or so.
 /// What Sid hears who goes from one of these instances to the next, while somebody on the first of
 /// three says `count` things.
 async fn hear_moving(places: &[usize], count: usize) -> Vec<usize> {
@@ -277,6 +276,7 @@ async fn hear_moving(places: &[usize], count: usize) -> Vec<usize> {
     numbers(&heard)
 }
 
+/// A message each two milliseconds or so.
 async fn speak_slowly(mut mouth: Mouth, to: &'static str, count: usize) -> Mouth {
     for n in 0..count {
         mouth.send(to, &n.to_string()).await;
