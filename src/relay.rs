@@ -153,16 +153,25 @@ impl Relay {
 
     /// The same, behind all that was sent in this stripe.
     fn send_in(&self, lane: &Arc<Lane>, envelope: &Envelope, stripe: u16) -> bool {
-        match lane.put(envelope, stripe) {
-            Laned::Full => return false,
-            Laned::Listed => {}
-            Laned::List => {
-                self.listed().push(lane.clone());
-                self.shared.wake.notify_one();
-            }
+        let is_sent = self.list(lane, lane.put(envelope, stripe));
+        self.shared.counters.sent.fetch_add(is_sent.into(), Ordering::Relaxed);
+        is_sent
+    }
+
+    /// A script has published this letter to the peer at the end of the lane: it comes back if nobody
+    /// confirms to have read it. Without room it is as good as confirmed.
+    pub fn follow(&self, lane: &Arc<Lane>, letter: Letter) {
+        let stripe = self.shared.redis.stripe(letter.user);
+        self.list(lane, lane.follow(&Envelope::Deliver(letter), stripe));
+    }
+
+    /// Tells the writer of a lane; false if it had no room.
+    fn list(&self, lane: &Arc<Lane>, laned: Laned) -> bool {
+        if laned == Laned::List {
+            self.listed().push(lane.clone());
+            self.shared.wake.notify_one();
         }
-        self.shared.counters.sent.fetch_add(1, Ordering::Relaxed);
-        true
+        laned != Laned::Full
     }
 
     /// Those of `epochs` whose inbox nobody hears, as far as is known.

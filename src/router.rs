@@ -314,7 +314,7 @@ impl Router {
     }
 
     fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
-        let HoldRequest { user, mid, payload: text, from: me, tried, .. } = request;
+        let HoldRequest { user, mid, payload: text, from: me, tried, deaf, .. } = request;
         match answer.fate {
             Fate::Kept(_) => {
                 self.count(&self.shared.counters.held, 1);
@@ -326,6 +326,8 @@ impl Router {
                 if answer.heard == answer.owners.len() as u64 {
                     self.shared.relay.iter().for_each(|relay| relay.set_heard(&answer.owners));
                 }
+                let letter = self.letter(user, mid, text, answer.owners.clone());
+                self.follow(&letter, |owner| !tried.contains(&owner) && !deaf.contains(&owner));
                 self.learn(user, &answer.owners);
             }
             Fate::NotKept | Fate::Duplicate => {
@@ -334,6 +336,20 @@ impl Router {
                     self.shared.hub.deliver_to_open(user, &Delivery::named(mid, text));
                 }
             }
+        }
+    }
+
+    /// The script has published a letter to those of its owners who were `told`: it comes back from who
+    /// does not confirm to have read it. Once: who is silent for longer reads all of it when they
+    /// wake up, and may have forgotten by then which ids were the first's.
+    fn follow(&self, letter: &Letter, told: impl Fn(Epoch) -> bool) {
+        let Some(relay) = &self.shared.relay else { return };
+        if matches!(self.shared.again.get(&letter.mid), Some(Again::Here | Again::Unconfirmed)) {
+            return;
+        }
+        let others = letter.epochs.iter().copied().filter(|owner| *owner != letter.from);
+        for owner in others.filter(|owner| told(*owner)) {
+            relay.follow(&relay.lane(owner), letter.clone());
         }
     }
 

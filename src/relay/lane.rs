@@ -60,7 +60,10 @@ pub(super) struct Payload {
     /// See [`crate::redis::Redis::stripe`].
     pub stripe: u16,
     pub bytes: Vec<u8>,
-    /// Whether it has messages in it.
+    /// Messages that a script has published to this peer before; with them its reader confirms
+    /// these, too.
+    pub told: Vec<u8>,
+    /// Whether there are messages in it or before it.
     pub delivers: bool,
     /// Whether it has a probe in it.
     pub probes: bool,
@@ -132,11 +135,28 @@ impl Lane {
     }
 
     pub(super) fn put(&self, envelope: &Envelope, stripe: u16) -> Laned {
+        self.add(stripe, |payload| {
+            envelope.print(&mut payload.bytes);
+            payload.probes |= matches!(envelope, Envelope::Probe(_));
+            payload.delivers |= matches!(envelope, Envelope::Deliver(_));
+        })
+    }
+
+    /// A script has published this message to the peer: it is not said again, but its reader is to
+    /// confirm it.
+    pub(super) fn follow(&self, told: &Envelope, stripe: u16) -> Laned {
+        self.add(stripe, |payload| {
+            told.print(&mut payload.told);
+            payload.delivers = true;
+        })
+    }
+
+    fn add(&self, stripe: u16, print: impl FnOnce(&mut Payload)) -> Laned {
         let mut queue = self.queue();
         if queue.bytes > LANE_BYTES {
             return Laned::Full;
         }
-        queue.append(envelope, stripe);
+        queue.append(stripe, print);
         if std::mem::replace(&mut queue.is_listed, true) { Laned::Listed } else { Laned::List }
     }
 
@@ -145,7 +165,7 @@ impl Lane {
     pub(super) fn take(&self, ear: u64) -> (Option<Payload>, bool) {
         let mut queue = self.queue();
         let payload = queue.payloads.pop_front();
-        queue.bytes -= payload.as_ref().map_or(0, |payload| payload.bytes.len());
+        queue.bytes -= payload.as_ref().map_or(0, Payload::size);
         queue.is_listed = !queue.payloads.is_empty();
         // In one step: it is never in neither.
         if let Some(Payload { number, delivers: true, .. }) = payload {
@@ -168,7 +188,7 @@ impl Lane {
 
 impl Queue {
     /// Onto the last payload of its stripe, so that each keeps its order.
-    fn append(&mut self, envelope: &Envelope, stripe: u16) {
+    fn append(&mut self, stripe: u16, print: impl FnOnce(&mut Payload)) {
         let last = self.payloads.iter().rposition(|payload| payload.stripe == stripe);
         let at = match last {
             Some(at) if self.payloads[at].has_room() => at,
@@ -180,23 +200,25 @@ impl Queue {
             }
         };
         let payload = &mut self.payloads[at];
-        let before = payload.bytes.len();
-        envelope.print(&mut payload.bytes);
+        let before = payload.size();
+        print(payload);
         payload.envelopes += 1;
-        payload.delivers |= matches!(envelope, Envelope::Deliver(_));
-        payload.probes |= matches!(envelope, Envelope::Probe(_));
-        self.bytes += payload.bytes.len() - before;
+        self.bytes += payload.size() - before;
     }
 }
 
 impl Payload {
     fn new(number: u64, stripe: u16) -> Self {
-        let (delivers, probes, envelopes) = (false, false, 0);
-        Self { number, stripe, bytes: vec![FORMAT], delivers, probes, envelopes }
+        let (told, delivers, probes, envelopes) = (Vec::new(), false, false, 0);
+        Self { number, stripe, bytes: vec![FORMAT], told, delivers, probes, envelopes }
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + self.told.len()
     }
 
     fn has_room(&self) -> bool {
-        self.bytes.len() < PAYLOAD_BYTES && self.envelopes < PAYLOAD_ENVELOPES
+        self.size() < PAYLOAD_BYTES && self.envelopes < PAYLOAD_ENVELOPES
     }
 }
 

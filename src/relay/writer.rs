@@ -81,7 +81,7 @@ impl Relay {
         let mut unknown = Vec::new();
         for ((sent, parcel), heard) in sent.iter().zip(batch).zip(published.heard) {
             match heard {
-                Some(heard) => self.judge(sent, parcel.payload, heard),
+                Some(heard) => self.judge(sent, sent.all_told(parcel.payload), heard),
                 None => {
                     sent.forget();
                     unknown.push(parcel.payload);
@@ -98,18 +98,18 @@ impl Relay {
 
     /// Asks for its confirmation, if it has messages in it.
     fn seal(&self, lane: Arc<Lane>, payload: Payload) -> (Sent, Parcel) {
-        let Payload { number, stripe, bytes: mut payload, delivers, probes, .. } = payload;
+        let Payload { number, stripe, bytes: mut payload, told, delivers, probes, .. } = payload;
         let number = delivers.then_some(number);
         if let Some(number) = number {
             Envelope::Confirm(self.shared.epoch.get(), number).print(&mut payload);
             self.shared.receipts.set_due(PROBE_PERIOD);
         }
         let parcel = Parcel { to: lane.epoch(), stripe, payload };
-        (Sent { lane, number, probes }, parcel)
+        (Sent { lane, number, told, probes }, parcel)
     }
 
     fn judge(&self, sent: &Sent, payload: Vec<u8>, heard: i64) {
-        let Sent { lane, number, probes } = sent;
+        let Sent { lane, number, probes, .. } = sent;
         lane.set_deaf(heard == 0);
         if heard == 0 {
             for letter in letters(payload) {
@@ -148,10 +148,21 @@ struct Sent {
     lane: Arc<Lane>,
     /// By which it will be confirmed, if it has messages in it.
     number: Option<u64>,
+    /// Messages that were published before.
+    told: Vec<u8>,
     probes: bool,
 }
 
 impl Sent {
+    /// All that its reader confirms with it, in the order in which it was published.
+    fn all_told(&self, payload: Vec<u8>) -> Vec<u8> {
+        if self.told.is_empty() {
+            return payload;
+        }
+        let (format, said) = payload.split_at(1);
+        [format, &self.told, said].concat()
+    }
+
     /// Whether who waits for the lane may have waited for this: not if it is to be confirmed now.
     fn may_be_settled(&self, heard: Option<i64>) -> bool {
         heard.is_none_or(|heard| heard == 0)

@@ -25,6 +25,8 @@ const AGAIN_TTL: Duration = Duration::from_secs(10);
 pub(super) enum Again {
     /// Its owner was told again.
     Told,
+    /// Nobody had confirmed to have read it.
+    Unconfirmed,
     /// Connections here have had it.
     Here,
 }
@@ -107,6 +109,9 @@ impl Router {
     /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
     /// for deaf: they may have read it, and their word that they have been lost.
     async fn tell_again(&self, letter: Letter) {
+        if self.shared.again.get(&letter.mid) != Some(Again::Here) {
+            self.shared.again.insert(letter.mid, Again::Unconfirmed);
+        }
         let was_here = letter.epochs.contains(&self.shared.epoch.get());
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
         self.send_on(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;

@@ -103,6 +103,22 @@ async fn a_laptop_that_wakes_up_elsewhere_hears_everything_while_its_old_instanc
 }
 
 #[tokio::test]
+async fn the_first_that_is_said_to_an_instance_that_is_cut_off_is_heard_elsewhere() {
+    let fleet = Fleet::start().await;
+    let _half_open = fleet.behind.connect("Sid").await;
+    let mut sunil = fleet.direct.connect(0, "Sunil").await;
+    fleet.line.set(Line::Blackhole);
+    // There is no route yet: Redis itself publishes it, to whom it takes for the owner.
+    sunil.send("Sid", "1").await;
+    sleep(Duration::from_millis(300)).await;
+    let mut sid = fleet.direct.connect(1, "Sid").await;
+    let began = Instant::now();
+    sid.expect("1").await;
+    assert!(began.elapsed() < DETOUR, "it took {:?}", began.elapsed());
+    sid.expect_silence().await;
+}
+
+#[tokio::test]
 async fn who_comes_back_elsewhere_from_an_instance_that_stands_still_hears_everything() {
     let fleet = Fleet::start().await;
     let (mut sunil, sid) = fleet.acquaint().await;
