@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tokio::task::unconstrained;
 use tracing::trace;
 
 use super::{Router, Undelivered};
@@ -22,10 +23,11 @@ impl Router {
     /// connections here and owners elsewhere that were not given it, or into the mailbox. True if
     /// something went there although somebody here has the user, who must be told to look.
     pub async fn hand_on(&self, user: UserHash, unwritten: Vec<Delivery>) -> bool {
-        // In the order in which they are asked for they go out, on one connection, to one user.
+        // In the order in which they are asked for they go out, on one connection, to one user. Not
+        // in turns with other tasks: tokio wakes those whose turn was over last first.
         let handing = unwritten.into_iter().map(|delivery| self.hand_on_one(user, delivery));
         let was_kept = stream::iter(handing).buffered(AT_ONCE);
-        let kept = was_kept.fold(false, async |any, kept| any | kept).await;
+        let kept = unconstrained(was_kept.fold(false, async |any, kept| any | kept)).await;
         if !kept {
             return false;
         }
