@@ -55,8 +55,8 @@ pub enum Returned {
     NotMine(Letter),
     /// It was delivered, and these epochs should have it too.
     AlsoOwned(Letter),
-    /// Somebody should have read it, and does not say so.
-    Unconfirmed(Letter),
+    /// This epoch should have read it, and does not say so.
+    Unconfirmed(Epoch, Letter),
 }
 
 /// What the relay has done, for whoever asks.
@@ -193,7 +193,7 @@ impl Relay {
         let gone: Vec<_> = self.lanes().extract_if(|epoch, _| !lives(*epoch)).collect();
         for (_, lane) in gone {
             lane.end();
-            self.give_back_unread(lane.unconfirmed().close(self.ear()));
+            self.give_back_unread(lane.epoch(), lane.unconfirmed().close(self.ear()));
             lane.note_progress();
         }
     }

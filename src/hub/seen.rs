@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 
 use crate::ids::MessageId;
 
-/// Ids remembered per user: what a busy conversation says in the seconds for which a copy may be
-/// under way; 1 KiB.
-const REMEMBERED: usize = 128;
+/// Ids remembered per user, 4 KiB: what a busy conversation says in the seconds for which a copy may be
+/// under way, and what it says at once when instances wake up that have stood still for half a
+/// minute.
+const REMEMBERED: usize = 512;
 
 /// The last ids, oldest first.
 #[derive(Default)]

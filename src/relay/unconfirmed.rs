@@ -22,7 +22,7 @@ const DOUBT: Duration = Duration::from_millis(750);
 const PROBES: u64 = 4;
 
 /// What is older is not told again: those who have had it may not know its id any more (the hub
-/// remembers 128 of a user), and whoever dies without a word is found out only after seconds.
+/// remembers 512 of a user), and whoever dies without a word is found out only after seconds.
 const FRESH: Duration = Duration::from_secs(4);
 
 /// Between two probes of a doubtful peer.

@@ -16,6 +16,7 @@ use super::{
     unconfirmed::PROBE_PERIOD,
 };
 use crate::{
+    ids::Epoch,
     lifecycle::Heart,
     redis::{Fault, Parcel},
 };
@@ -120,17 +121,18 @@ impl Relay {
         // Given back before anyone can see that it is not on its way any more.
         let mut unconfirmed = lane.unconfirmed();
         if let Some(number) = number {
-            self.give_back_unread(unconfirmed.keep(*number, payload).into_iter().collect());
+            let late = unconfirmed.keep(*number, payload);
+            self.give_back_unread(lane.epoch(), late.into_iter().collect());
         }
         if *probes {
-            self.give_back_unread(unconfirmed.probed(self.ear()));
+            self.give_back_unread(lane.epoch(), unconfirmed.probed(self.ear()));
         }
     }
 
     /// Gives back the messages in what a peer does not confirm to have read.
-    pub(super) fn give_back_unread(&self, payloads: Vec<Vec<u8>>) {
+    pub(super) fn give_back_unread(&self, peer: Epoch, payloads: Vec<Vec<u8>>) {
         for letter in payloads.into_iter().flat_map(letters) {
-            self.give_back(Returned::Unconfirmed(letter));
+            self.give_back(Returned::Unconfirmed(peer, letter));
         }
     }
 

@@ -68,9 +68,9 @@ impl Router {
                 self.redirect_from(letter.from, letter).await;
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
-            Returned::Unconfirmed(letter) => {
-                self.close_route(letter.user, &letter.epochs);
-                self.tell_again(letter).await;
+            Returned::Unconfirmed(peer, letter) => {
+                self.close_route(letter.user, &[peer]);
+                self.tell_again(peer, letter).await;
             }
         }
     }
@@ -106,15 +106,18 @@ impl Router {
         self.send_on(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
     }
 
-    /// Tells whoever owns the user by now; who has had the message knows it by its id. Nobody is taken
-    /// for deaf: they may have read it, and their word that they have been lost.
-    async fn tell_again(&self, letter: Letter) {
+    /// Tells whoever owns the user by now, but for those who answer for themselves. `silent` is not
+    /// taken for deaf: it may have read it, and its word have been lost. Whoever has had the message
+    /// knows it by its id.
+    async fn tell_again(&self, silent: Epoch, letter: Letter) {
         if self.shared.again.get(&letter.mid) != Some(Again::Here) {
             self.shared.again.insert(letter.mid, Again::Unconfirmed);
         }
         let was_here = letter.epochs.contains(&self.shared.epoch.get());
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        self.send_on(Undelivered::new(letter.user, letter.mid, letter.payload, keep)).await;
+        let tried = letter.epochs.into_iter().filter(|epoch| *epoch != silent).collect();
+        let message = Undelivered::new(letter.user, letter.mid, letter.payload, keep);
+        self.send_on(Undelivered { tried, ..message }).await;
     }
 
     /// To all who have the user by now. Here at once: what is sent behind it is, too.
