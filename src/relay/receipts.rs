@@ -18,8 +18,8 @@ use crate::ids::Epoch;
 /// The shorter, the less is told twice when a peer falls silent that has read it.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Payloads read from one peer, in one stripe, in a period that are confirmed to it; more take the slow path once
-/// too often, which its copies' ids make good.
+/// Payloads read from one peer, in one stripe, in a period that are confirmed to it; more take the
+/// slow path once too often, which its copies' ids make good.
 const MOST: usize = 4096;
 
 /// What is to be confirmed, and when the next round is due.

@@ -52,7 +52,9 @@ impl Router {
                     }
                     None => return,
                 },
-                () = sleep(QUIET), if self.may_have_closed() => self.shared.has_closed.store(false, Ordering::Release),
+                () = sleep(QUIET), if self.may_have_closed() => {
+                    self.shared.has_closed.store(false, Ordering::Release);
+                }
             }
         }
     }
