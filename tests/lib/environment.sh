@@ -5,6 +5,9 @@ CACHE=${WSFLEETD_CACHE:-${HOME:?}/.cache/wsfleetd}
 TOOLS=$CACHE/tools
 # Outside the clone, so that the next clone finds it. One debug and one release build serve all.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+# A new clone builds our own crates anew anyway. What the compiler remembers of the one before it
+# saves nothing, takes gigabytes, and has made it panic ("encountered incremental compilation error").
+export CARGO_INCREMENTAL=0
 mkdir -p "$TOOLS/bin" "$CARGO_TARGET_DIR"
 
 # Our pinned tools first, then cargo's, then the places that Debian 12 keeps off a user's PATH.
