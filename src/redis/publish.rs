@@ -32,6 +32,19 @@ pub struct Published {
     pub fault: Option<Fault>,
 }
 
+/// The part of a batch that goes to one server.
+struct Group {
+    node: Arc<Node>,
+    members: Vec<usize>,
+    pipeline: Pipeline,
+}
+
+impl Group {
+    async fn send(&mut self) -> Result<Vec<Value>, Fault> {
+        self.node.link.pipeline(&mut self.pipeline).await
+    }
+}
+
 impl Redis {
     /// Publishes each parcel in the order given; parcels to different servers may overtake each
     /// other.
@@ -57,31 +70,26 @@ impl Redis {
         some: &[usize],
         published: &mut Published,
     ) -> Vec<usize> {
-        let mut groups: Vec<(Arc<Node>, Vec<usize>, Pipeline)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for at in some {
             let channel = self.keys.inbox(batch[*at].stripe, batch[*at].to);
             let Some(node) = self.home(&channel) else {
                 published.fault.get_or_insert(Fault::Down);
                 continue;
             };
-            let known = groups.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &node));
-            let (members, pipeline) = match known {
-                Some((_, members, pipeline)) => (members, pipeline),
-                None => {
-                    groups.push((node, Vec::new(), Pipeline::with_capacity(some.len())));
-                    let Some((_, members, pipeline)) = groups.last_mut() else { continue };
-                    (members, pipeline)
-                }
-            };
-            members.push(*at);
-            pipeline.cmd(self.publish_verb()).arg(channel).arg(&batch[*at].payload);
+            let known = groups.iter().position(|group| Arc::ptr_eq(&group.node, &node));
+            let known = known.unwrap_or_else(|| {
+                let pipeline = Pipeline::with_capacity(some.len());
+                groups.push(Group { node, members: Vec::new(), pipeline });
+                groups.len() - 1
+            });
+            let group = &mut groups[known];
+            group.members.push(*at);
+            group.pipeline.cmd(self.publish_verb()).arg(channel).arg(&batch[*at].payload);
         }
-        let work = groups.into_iter().map(async |(node, members, mut pipeline)| {
-            let answers = node.link.pipeline(&mut pipeline).await;
-            (node, members, answers)
-        });
+        let answers = join_all(groups.iter_mut().map(Group::send)).await;
         let mut misled = Vec::new();
-        for (node, members, answers) in join_all(work).await {
+        for (Group { node, members, .. }, answers) in groups.into_iter().zip(answers) {
             match answers {
                 Ok(answers) => {
                     for (at, answer) in members.into_iter().zip(answers) {
