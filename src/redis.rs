@@ -14,6 +14,7 @@ pub mod inspection;
 mod keys;
 mod link;
 mod node;
+mod patience;
 mod pool;
 mod publish;
 mod script;

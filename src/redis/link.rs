@@ -19,12 +19,15 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Fault, dialler::Dialler, node::Order};
+use super::{Fault, dialler::Dialler, node::Order, patience::within};
 use crate::telemetry::events;
 
 /// Pauses between dials: first, longest. Half a second is what a fleet may do to a Redis that
 /// comes back; jitter spreads it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// As good as none, which redis-rs has no word for once a connection is there.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// How often it is said again that Redis cannot be reached.
 const COMPLAINTS: Duration = Duration::from_secs(60);
@@ -112,7 +115,8 @@ impl Link {
 
     pub(super) async fn run_order(&self, order: &Order<'_>, asking: bool) -> Result<Value, Fault> {
         let (mut connection, generation) = self.current()?;
-        let answer = order.run(&mut connection, asking).await;
+        let limit = self.shared.command_timeout;
+        let answer = within(limit, order.run(&mut connection, asking)).await;
         if let Err(Fault::Failed(error)) = &answer {
             self.judge(error, generation);
         }
@@ -122,8 +126,8 @@ impl Link {
     /// All in one round trip; each command's own answer or refusal.
     pub(super) async fn pipeline(&self, commands: &mut Pipeline) -> Result<Vec<Value>, Fault> {
         let (mut connection, generation) = self.current()?;
-        let answers: Result<Vec<Value>, _> =
-            commands.ignore_errors().query_async(&mut connection).await;
+        let answers = commands.ignore_errors().query_async(&mut connection);
+        let answers: Result<Vec<Value>, _> = within(self.shared.command_timeout, answers).await;
         if let Ok(answers) = &answers {
             for answer in answers {
                 if let Value::ServerError(error) = answer {
@@ -229,6 +233,8 @@ impl Link {
         }
         require_primary(&mut connection).await?;
         let id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        // From here on it is ours to say when.
+        connection.set_response_timeout(NEVER);
         Ok(Dialled { connection, generation, name: ClientName { run_id, id } })
     }
 
