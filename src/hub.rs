@@ -50,6 +50,8 @@ pub struct LocalDelivery {
     pub siblings: Siblings,
     /// Whether the user has any connection here.
     pub known: bool,
+    /// Whether they have had it before.
+    pub had: bool,
 }
 
 impl LocalDelivery {
@@ -132,6 +134,7 @@ impl Hub {
             ..LocalDelivery::default()
         };
         if entry.has_seen(delivery) {
+            local.had = true;
             return local;
         }
         (local.delivered, local.full) = entry.give(delivery);
@@ -142,11 +145,30 @@ impl Hub {
         local
     }
 
-    /// Gives a message to every open connection `user` has here; how many took it, or have had it.
+    /// Gives a message to every open connection `user` has here; how many answer for it, or have had it.
     pub fn deliver_to_open(&self, user: UserHash, delivery: &Delivery) -> usize {
+        self.deliver_to_open_if(user, delivery, |_| true)
+    }
+
+    /// The same for what comes back to a sender here: a user whose first connection is still being
+    /// claimed counts as absent, for what the claim reads goes first, and may be newer.
+    pub fn deliver_to_claimed(&self, user: UserHash, delivery: &Delivery) -> usize {
+        self.deliver_to_open_if(user, delivery, User::is_claimed)
+    }
+
+    fn deliver_to_open_if(
+        &self,
+        user: UserHash,
+        delivery: &Delivery,
+        is_here: impl Fn(&User) -> bool,
+    ) -> usize {
         let mut shard = self.shard(user);
-        let Some(entry) = shard.get_mut(&user) else { return 0 };
-        if entry.has_seen(delivery) { entry.connections.len() } else { entry.give(delivery).0 }
+        let Some(entry) = shard.get_mut(&user).filter(|entry| is_here(entry)) else { return 0 };
+        if entry.has_seen(delivery) {
+            return entry.connections.len();
+        }
+        let (taken, full) = entry.give(delivery);
+        taken + full
     }
 
     /// Notes that `user` has this message without the hub: a copy must not follow it. False if one

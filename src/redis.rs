@@ -175,9 +175,14 @@ impl Redis {
 
     /// What concerns this user and another of the same stripe is carried by the same server.
     pub fn stripe(&self, user: UserHash) -> u16 {
+        self.stripe_of(user.partition(self.keys.partitions()))
+    }
+
+    /// The stripe of what is published in this partition.
+    pub fn stripe_of(&self, partition: u16) -> u16 {
         match &self.servers {
             Servers::One(_) => 0,
-            Servers::Cluster(cluster) => cluster.stripe(user.partition(self.keys.partitions())),
+            Servers::Cluster(cluster) => cluster.stripe(partition),
         }
     }
 

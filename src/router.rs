@@ -15,7 +15,7 @@ mod take_back;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,8 +41,9 @@ use crate::{
 /// Routes remembered; some 150 bytes each.
 const ROUTES: u64 = 1_000_000;
 
-/// A route is forgotten after this, however well it works (COORDINATION §4.4).
-const ROUTE_TTL: Duration = Duration::from_secs(30);
+/// A route that is not used is forgotten after this; one that is is renewed before
+/// ([`Route::is_old`]).
+const ROUTE_TTL: Duration = Duration::from_secs(60);
 
 /// What this module needs to know.
 #[derive(Clone, Debug)]
@@ -89,8 +90,12 @@ struct Shared {
     hasher: UserHasher,
     epoch: CurrentEpoch,
     routes: Cache<UserHash, Arc<Route>>,
-    /// Whether some of them may be closed.
-    has_closed: AtomicBool,
+    /// How many have been learnt.
+    learnt: AtomicU64,
+    /// Some of them may be closed until then.
+    closed_until: AtomicU64,
+    /// Seconds since the start: what a message may look at without asking the system.
+    now: AtomicU64,
     /// Messages that came back, and what has become of them.
     again: Cache<MessageId, Again>,
     counters: Counters,
@@ -117,7 +122,9 @@ impl Router {
             hasher,
             epoch,
             routes,
-            has_closed: AtomicBool::new(false),
+            learnt: AtomicU64::new(0),
+            closed_until: AtomicU64::new(0),
+            now: AtomicU64::new(0),
             again: take_back::again(),
             counters: Counters::default(),
         };
@@ -219,6 +226,9 @@ impl Router {
     fn deliver_over_route(&self, user: UserHash, text: &Bytes) -> bool {
         let Some(relay) = &self.shared.relay else { return false };
         let Some(route) = self.shared.routes.get(&user) else { return false };
+        if route.is_old(self.now()) {
+            return false;
+        }
         if route.is_deaf() {
             // What was sent to the deaf is on its way back.
             self.close(&route);
@@ -229,8 +239,16 @@ impl Router {
             let letter = self.letter(user, MessageId::random(), text.clone(), named);
             self.send(relay, route.lanes(), letter)
         };
-        let is_sent = route.enter() && send();
+        if !route.enter() {
+            route.leave();
+            return false;
+        }
+        let is_sent = send();
         route.leave();
+        if !is_sent {
+            // No room: what is said next must not overtake all that waits there.
+            self.close(&route);
+        }
         is_sent
     }
 
@@ -358,11 +376,16 @@ impl Router {
         let me = self.shared.epoch.get();
         let others = owners.iter().filter(|epoch| **epoch != me);
         let lanes: Lanes = others.map(|epoch| relay.lane(*epoch)).collect();
-        let learnt = Route::new(lanes);
+        let turn = self.shared.learnt.fetch_add(1, Ordering::Relaxed);
+        let learnt = Route::new(lanes, self.now(), turn);
         // One that leads to somebody who is not heard would be closed by its first use.
         if !learnt.lanes().is_empty() && !learnt.is_deaf() {
             self.take_route(user, learnt);
         }
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.now.load(Ordering::Relaxed)
     }
 
     fn count(&self, counter: &AtomicU64, by: u64) {

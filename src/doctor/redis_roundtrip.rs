@@ -70,7 +70,7 @@ async fn say_and_hear(redis: &Redis) -> Result<Duration, String> {
     }
     let mut missing = channels;
     while missing > 0 {
-        if inbox.next().await == InboxEvent::Message(WORDS.to_vec()) {
+        if matches!(inbox.next().await, InboxEvent::Message(_, words) if words == WORDS) {
             missing -= 1;
         }
     }

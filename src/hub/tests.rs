@@ -104,10 +104,13 @@ fn who_is_still_being_claimed_is_absent_for_senders_here_and_present_for_those_e
     let phone = desk.connect("Sid", 100);
     let (sid, hello) = (desk.hasher.hash("Sid"), Delivery::unnamed("1".into()));
     assert!(!desk.hub.deliver_from_here(sid, &hello).known);
+    assert_eq!(desk.hub.deliver_to_claimed(sid, &hello), 0);
     assert!(desk.hub.deliver(sid, &hello).is_open());
+    assert_eq!(desk.hub.deliver_to_open(sid, &hello), 1);
     phone.end_claim();
     assert!(desk.hub.deliver_from_here(sid, &hello).is_open());
-    assert_eq!(texts(&phone).len(), 2);
+    assert_eq!(desk.hub.deliver_to_claimed(sid, &hello), 1);
+    assert_eq!(texts(&phone).len(), 4);
 }
 
 #[test]
@@ -118,7 +121,8 @@ fn a_copy_that_comes_again_is_dropped_unless_the_first_was_not_written() {
     let copy = || Delivery::named(mid, "1".into());
     assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 1);
     assert_eq!(desk.hub.deliver(sid, &copy()).delivered, 0, "the user is known, and has it");
-    assert!(desk.hub.deliver(sid, &copy()).known);
+    let again = desk.hub.deliver(sid, &copy());
+    assert!(again.known && again.had);
     assert_eq!(desk.hub.deliver_to_open(sid, &copy()), 1, "had is as good as taken");
     assert!(!desk.hub.note_seen(sid, mid));
     let unwritten = phone.outbox().close();
@@ -129,6 +133,20 @@ fn a_copy_that_comes_again_is_dropped_unless_the_first_was_not_written() {
     let other = MessageId::random();
     assert!(desk.hub.note_seen(sid, other));
     assert_eq!(desk.hub.deliver(sid, &Delivery::named(other, "2".into())).delivered, 0);
+}
+
+#[test]
+fn who_has_no_room_for_a_message_has_had_it_all_the_same() {
+    let desk = Desk::new();
+    let (sid, mid) = (desk.hasher.hash("Sid"), MessageId::random());
+    let copy = || Delivery::named(mid, "2345".into());
+    let phone = desk.connect("Sid", 4);
+    desk.send("Sid", "1");
+    assert_eq!(desk.hub.deliver_to_open(sid, &copy()), 1, "it may still be written");
+    assert!(desk.hub.deliver(sid, &copy()).had, "and is not added to what is left over");
+    let unwritten = phone.outbox().close();
+    assert_eq!(told(&desk.hub.let_go(&phone, unwritten)), ["1", "2345"]);
+    assert!(desk.hub.note_seen(sid, mid), "it was not");
 }
 
 #[test]

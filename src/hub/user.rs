@@ -76,7 +76,8 @@ impl User {
             Pushed::Full => (taken, full + 1),
             Pushed::Leaving => (taken, full),
         });
-        if let Some(mid) = delivery.mid.filter(|_| taken > 0) {
+        // Also of who has no room: what is too much may still be written, or is kept.
+        if let Some(mid) = delivery.mid.filter(|_| taken + full > 0) {
             self.seen.note(mid);
         }
         (taken, full)

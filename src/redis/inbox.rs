@@ -45,8 +45,8 @@ const MOVED_PAUSE: Duration = Duration::from_millis(20);
 /// What comes out of an inbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InboxEvent {
-    /// A payload.
-    Message(Vec<u8>),
+    /// A payload, and the partition in which it was published.
+    Message(u16, Vec<u8>),
     /// What is published in this partition is heard from now on; outside a cluster it is 0, and
     /// stands for all.
     Hears(u16),
@@ -180,7 +180,10 @@ impl Inbox {
 
     fn take(&mut self, id: Id, word: Word) -> Option<InboxEvent> {
         match word {
-            Word::Heard(Heard::Message(payload)) => return Some(InboxEvent::Message(payload)),
+            Word::Heard(Heard::Message { channel, payload }) => {
+                let channel = str::from_utf8(&channel).ok()?;
+                return Some(InboxEvent::Message(*self.places.get(channel)?, payload));
+            }
             Word::Heard(Heard::Subscribed(channel)) => {
                 let place = *self.places.get(&channel)?;
                 let stage = &mut self.stages[usize::from(place)];

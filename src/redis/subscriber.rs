@@ -31,8 +31,8 @@ const READ_BUFFER: usize = 64 * 1024;
 /// What the subscription heard.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A payload published on one of the channels.
-    Message(Vec<u8>),
+    /// What was published, and on which of the channels.
+    Message { channel: Vec<u8>, payload: Vec<u8> },
     /// This channel is listened to from now on.
     Subscribed(String),
     /// This one is no more: its slot has moved.
@@ -154,7 +154,9 @@ fn heard(value: Value) -> Heard {
     };
     let name = || String::from_utf8_lossy(&channel).into_owned();
     match (kind.as_slice(), parts.next()) {
-        (b"message" | b"smessage", Some(Value::BulkString(payload))) => Heard::Message(payload),
+        (b"message" | b"smessage", Some(Value::BulkString(payload))) => {
+            Heard::Message { channel, payload }
+        }
         (b"subscribe" | b"ssubscribe", _) => Heard::Subscribed(name()),
         (b"unsubscribe" | b"sunsubscribe", _) => Heard::Unsubscribed(name()),
         _ => Heard::Other,

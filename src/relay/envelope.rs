@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use crate::ids::{Epoch, MessageId, UserHash};
 
-/// The first byte of every payload; readers take this version and the one before.
+/// The first byte of every payload. It is the first there is, and the only one that is read.
 pub const FORMAT: u8 = b'1';
 
 /// A length of more digits than this is no length: nothing on a channel is near a gigabyte.
@@ -82,6 +82,12 @@ pub enum Envelope {
 }
 
 impl Letter {
+    /// The same, as if it had not been sent to this one.
+    pub fn but(mut self, epoch: Epoch) -> Self {
+        self.epochs.retain(|other| *other != epoch);
+        self
+    }
+
     /// Spells it as kind `kind` onto the end of `out`.
     fn print(&self, kind: u8, out: &mut Vec<u8>) {
         let epochs = (Epoch::LEN + 1) * self.epochs.len();

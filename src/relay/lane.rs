@@ -24,7 +24,8 @@ use crate::ids::Epoch;
 const PAYLOAD_BYTES: usize = 16 * 1024;
 const PAYLOAD_ENVELOPES: usize = 64;
 
-/// A peer that is this far behind is not fed any more; messages take the slow path instead.
+/// A peer that is this far behind is not fed any more: who has more to say to it alone waits, then takes
+/// the slow path; a copy beside others is dropped and counted.
 const LANE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The envelopes on their way to one epoch.
@@ -41,6 +42,8 @@ pub struct Lane {
     unconfirmed: Mutex<Unconfirmed>,
     /// Called when something is not on its way any more.
     progress: Notify,
+    /// Called when a payload was published, or given up.
+    published: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -83,8 +86,9 @@ pub enum Laned {
 
 impl Lane {
     pub(super) fn new(epoch: Epoch) -> Self {
-        let (deaf, ended, queue, unconfirmed, progress) = Default::default();
-        Self { epoch, deaf, ended, queue, unconfirmed, progress }
+        let (deaf, ended, queue, unconfirmed) = Default::default();
+        let (progress, published) = Default::default();
+        Self { epoch, deaf, ended, queue, unconfirmed, progress, published }
     }
 
     /// Where it leads.
@@ -122,6 +126,22 @@ impl Lane {
             }
             progress.await;
         }
+    }
+
+    /// Waits until everything up to `mark` has been published, or given up.
+    pub async fn published(&self, mark: u64) {
+        loop {
+            let published = self.published.notified();
+            if self.is_published(mark) {
+                return;
+            }
+            published.await;
+        }
+    }
+
+    /// A round is over.
+    pub(super) fn note_published(&self) {
+        self.published.notify_waiters();
     }
 
     /// Something may not be on its way any more.
@@ -175,9 +195,17 @@ impl Lane {
     }
 
     fn is_settled(&self, mark: u64) -> bool {
+        if self.is_deaf() {
+            return self.is_published(mark);
+        }
         let (queue, unconfirmed) = (self.queue(), self.unconfirmed());
-        let waiting = queue.payloads.front().map(|front| front.number);
-        let out = if self.is_deaf() { unconfirmed.oldest_unpassed() } else { unconfirmed.oldest() };
+        let (waiting, out) = (queue.oldest(), unconfirmed.oldest());
+        [waiting, out].into_iter().flatten().all(|number| number > mark)
+    }
+
+    fn is_published(&self, mark: u64) -> bool {
+        let (queue, unconfirmed) = (self.queue(), self.unconfirmed());
+        let (waiting, out) = (queue.oldest(), unconfirmed.oldest_unpassed());
         [waiting, out].into_iter().flatten().all(|number| number > mark)
     }
 
@@ -187,6 +215,11 @@ impl Lane {
 }
 
 impl Queue {
+    /// The number of the oldest payload that waits.
+    fn oldest(&self) -> Option<u64> {
+        self.payloads.front().map(|front| front.number)
+    }
+
     /// Onto the last payload of its stripe, so that each keeps its order.
     fn append(&mut self, stripe: u16, print: impl FnOnce(&mut Payload)) {
         let last = self.payloads.iter().rposition(|payload| payload.stripe == stripe);
@@ -310,6 +343,25 @@ mod tests {
         lane.put(&message(), 0);
         lane.unconfirmed().forget(payload.expect("a payload").number);
         assert!(poll!(settled.as_mut()).is_pending(), "nobody has said so");
+        lane.note_progress();
+        assert!(poll!(settled).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_published_before_it_is_settled() {
+        let lane = Lane::new(Epoch::random());
+        lane.put(&message(), 0);
+        let mut published = pin!(lane.published(lane.mark()));
+        let mut settled = pin!(lane.settled(lane.mark()));
+        let payload = lane.take(1).0.expect("a payload");
+        lane.note_published();
+        assert!(poll!(published.as_mut()).is_pending(), "Redis has not answered");
+        lane.unconfirmed().keep(payload.number, payload.bytes);
+        lane.note_published();
+        assert!(poll!(published).is_ready());
+        assert!(poll!(settled.as_mut()).is_pending(), "nobody has read it");
+        // Nobody will: it is given back when the peer is given up.
+        lane.set_deaf(true);
         lane.note_progress();
         assert!(poll!(settled).is_ready());
     }

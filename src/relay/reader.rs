@@ -45,7 +45,7 @@ impl Relay {
         let mut inbox = redis.inbox(epoch, probe()).until(closing);
         loop {
             match inbox.next().await {
-                InboxEvent::Message(payload) => self.open(epoch, payload.into()),
+                InboxEvent::Message(place, payload) => self.open(epoch, place, payload.into()),
                 InboxEvent::Hears(place) => listening.send_modify(|all| all.hears(place)),
                 InboxEvent::Deaf(place) => listening.send_modify(|all| all.is_deaf(place)),
                 InboxEvent::Closed => return,
@@ -53,29 +53,30 @@ impl Relay {
         }
     }
 
-    fn open(&self, epoch: Epoch, payload: Bytes) {
+    /// `place` is where it was heard.
+    fn open(&self, epoch: Epoch, place: u16, payload: Bytes) {
         let Some(mut envelopes) = Envelopes::read(payload) else {
             self.shared.counters.unknown.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let (mut count, mut stripe) = (0, 0);
+        let mut count = 0;
         for envelope in envelopes.by_ref() {
             count += 1;
-            // Those of a payload share it.
-            if let Some(user) = envelope.user() {
-                stripe = self.shared.redis.stripe(user);
-            }
-            self.take(epoch, stripe, envelope);
+            self.take(epoch, place, envelope);
         }
         self.shared.counters.received.fetch_add(count, Ordering::Relaxed);
         self.shared.counters.unknown.fetch_add(envelopes.unknown, Ordering::Relaxed);
     }
 
-    fn take(&self, epoch: Epoch, stripe: u16, envelope: Envelope) {
+    fn take(&self, epoch: Epoch, place: u16, envelope: Envelope) {
         let hub = &self.shared.hub;
         match envelope {
             Envelope::Deliver(letter) => self.deliver(epoch, letter),
-            Envelope::NotMine(letter) => self.give_back(Returned::NotMine(letter)),
+            Envelope::NotMine(letter) => {
+                // Now, in its place among what tells of owners: the router may be long busy.
+                hub.remove_sibling(letter.user, letter.from);
+                self.give_back(Returned::NotMine(letter));
+            }
             Envelope::AlsoOwned(letter) => self.give_back(Returned::AlsoOwned(letter)),
             Envelope::OwnerAdded(user, owner) => hub.add_sibling(user, owner),
             Envelope::OwnerGone(user, owner) => hub.remove_sibling(user, owner),
@@ -83,7 +84,10 @@ impl Relay {
             Envelope::Revoked(user, numbers) => self.dismiss(user, &numbers, Close::Policy),
             Envelope::Kicked(user, numbers) => self.dismiss(user, &numbers, Close::Normal),
             Envelope::Probe(_) => {}
-            Envelope::Confirm(peer, number) => self.note_receipt(peer, stripe, number),
+            Envelope::Confirm(peer, number) => {
+                let stripe = self.shared.redis.stripe_of(place);
+                self.note_receipt(epoch, peer, stripe, number);
+            }
             Envelope::Confirmed(peer, numbers) => self.confirm(peer, &numbers),
         }
     }
@@ -98,6 +102,11 @@ impl Relay {
         letter.from = epoch;
         if !local.known {
             return self.answer(back, &Envelope::NotMine(letter));
+        }
+        // The first copy has been answered. Each answer brings another copy, which names fewer: with
+        // three owners they would go round for ever.
+        if local.had {
+            return;
         }
         // The sender too: if it has the user by now and did not name itself, nobody there had it.
         let unnamed = local.siblings.iter().filter(|sibling| !letter.epochs.contains(sibling));

@@ -18,7 +18,7 @@ use crate::ids::Epoch;
 /// The shorter, the less is told twice when a peer falls silent that has read it.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Payloads read from one peer, in one stripe, in a period that are confirmed to it; more take the
+/// Payloads read from one source in a period that are confirmed to it; more take the
 /// slow path once too often, which its copies' ids make good.
 const MOST: usize = 4096;
 
@@ -30,10 +30,21 @@ pub(super) struct Receipts {
     call: Notify,
 }
 
+/// Where payloads came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Source {
+    /// Whose inbox they were in: one's own, or that of who one was before a fence.
+    reader: Epoch,
+    /// Who sent them.
+    peer: Epoch,
+    /// In which stripe.
+    stripe: u16,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Numbers of payloads, by who sent them, and in which stripe.
-    read: HashMap<(Epoch, u16), Vec<u64>>,
+    /// Numbers of payloads.
+    read: HashMap<Source, Vec<u64>>,
     due: Option<Instant>,
     /// The last round.
     last: Option<Instant>,
@@ -71,9 +82,9 @@ impl Receipts {
         self.state().due.is_some_and(|due| due <= Instant::now())
     }
 
-    fn note(&self, peer: Epoch, stripe: u16, number: u64) {
+    fn note(&self, source: Source, number: u64) {
         let mut state = self.state();
-        let numbers = state.read.entry((peer, stripe)).or_default();
+        let numbers = state.read.entry(source).or_default();
         if numbers.len() < MOST {
             numbers.push(number);
         }
@@ -81,7 +92,7 @@ impl Receipts {
         self.set_due(Duration::ZERO);
     }
 
-    fn take(&self) -> HashMap<(Epoch, u16), Vec<u64>> {
+    fn take(&self) -> HashMap<Source, Vec<u64>> {
         let mut state = self.state();
         (state.due, state.last) = (None, Some(Instant::now()));
         std::mem::take(&mut state.read)
@@ -93,9 +104,9 @@ impl Receipts {
 }
 
 impl Relay {
-    /// A payload of `peer`'s was read, with all that is in it, which came in `stripe`.
-    pub(super) fn note_receipt(&self, peer: Epoch, stripe: u16, number: u64) {
-        self.shared.receipts.note(peer, stripe, number);
+    /// A payload of `peer`'s in the inbox of `reader` was read, with all that is in it.
+    pub(super) fn note_receipt(&self, reader: Epoch, peer: Epoch, stripe: u16, number: u64) {
+        self.shared.receipts.note(Source { reader, peer, stripe }, number);
     }
 
     /// `peer` has read these.
@@ -107,11 +118,10 @@ impl Relay {
 
     /// Confirms what was read, and probes the lanes of those who do not.
     pub(super) fn settle_receipts(&self) {
-        let me = self.shared.epoch.get();
-        for ((peer, stripe), numbers) in self.shared.receipts.take() {
+        for (Source { reader, peer, stripe }, numbers) in self.shared.receipts.take() {
             // Behind what there was to say about them. One that finds no room is as good as one that
             // was lost.
-            self.send_in(&self.lane(peer), &Envelope::Confirmed(me, numbers), stripe);
+            self.send_in(&self.lane(peer), &Envelope::Confirmed(reader, numbers), stripe);
         }
         let lanes: Vec<_> = self.lanes().values().cloned().collect();
         for lane in lanes {

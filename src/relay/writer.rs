@@ -59,19 +59,23 @@ impl Relay {
         let lanes = std::mem::take(&mut *self.listed());
         let ear = self.ear();
         let mut round = Vec::with_capacity(lanes.len().min(ROUND));
-        let mut later = Vec::new();
+        let (mut skipped, mut again) = (Vec::new(), Vec::new());
         for lane in lanes {
             if round.len() == ROUND {
-                later.push(lane);
+                skipped.push(lane);
                 continue;
             }
             let (payload, more) = lane.take(ear);
             round.extend(payload.map(|payload| (lane.clone(), payload)));
             if more {
-                later.push(lane);
+                again.push(lane);
             }
         }
-        self.listed().append(&mut later);
+        let mut listed = self.listed();
+        skipped.append(&mut listed);
+        skipped.append(&mut again);
+        *listed = skipped;
+        drop(listed);
         round
     }
 
@@ -88,6 +92,7 @@ impl Relay {
                     unknown.push(parcel.payload);
                 }
             }
+            sent.lane.note_published();
             if sent.may_be_settled(heard) {
                 sent.lane.note_progress();
             }
@@ -114,6 +119,8 @@ impl Relay {
         lane.set_deaf(heard == 0);
         if heard == 0 {
             for letter in letters(payload) {
+                // Now: who is heard again tells of its users anew, perhaps before the router is here.
+                self.shared.hub.remove_sibling(letter.user, lane.epoch());
                 self.give_back(Returned::Unheard(lane.epoch(), letter));
             }
             return sent.forget();

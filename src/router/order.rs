@@ -19,6 +19,10 @@ use crate::ids::{Epoch, UserHash};
 /// the sender has to say to others.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// Seconds after which what was closed last is not looked for any more by who speaks to somebody here:
+/// nothing is coming back.
+const QUIET: u64 = 4;
+
 impl Router {
     /// A message that was sent to these has come back: what is sent from now on over a route that
     /// leads there waits for all others.
@@ -32,29 +36,32 @@ impl Router {
 
     pub(super) fn close(&self, route: &Route) {
         route.close();
-        self.shared.has_closed.store(true, Ordering::Release);
+        self.shared.closed_until.fetch_max(self.now() + QUIET, Ordering::AcqRel);
     }
 
-    /// Whether some route may be closed.
-    pub(super) fn may_have_closed(&self) -> bool {
-        self.shared.has_closed.load(Ordering::Acquire)
-    }
-
-    /// Whether messages for `user` may be coming back. Costs a load while nobody has moved.
+    /// Whether messages for `user` may be coming back. Costs two loads while nobody has moved.
     pub(super) fn is_closed(&self, user: UserHash) -> bool {
-        self.may_have_closed() && self.closed_route(user).is_some()
+        let may_be = self.now() < self.shared.closed_until.load(Ordering::Acquire);
+        may_be && self.closed_route(user).is_some()
     }
 
-    /// Waits for what is coming back for `user`, if anything is.
+    /// Waits for what is coming back for `user`, if anything is; and for what has not gone out yet over
+    /// a route that is due to be renewed.
     pub(super) async fn fall_in(&self, user: UserHash) {
-        let (Some(relay), Some(route)) = (&self.shared.relay, self.closed_route(user)) else {
+        let (Some(relay), Some(route)) = (&self.shared.relay, self.shared.routes.get(&user)) else {
             return;
         };
         let all_is_back = async {
             route.settled().await;
             relay.returns_dealt_with().await;
         };
-        let _ = timeout(PATIENCE, all_is_back).await;
+        let _ = if route.is_closed() {
+            timeout(PATIENCE, all_is_back).await
+        } else if route.is_old(self.now()) {
+            timeout(PATIENCE, route.published()).await
+        } else {
+            return;
+        };
         // Another may have been behind it already, and have learnt a new one.
         self.shared.routes.entry(user).and_compute_with(|now| match now {
             Some(now) if Arc::ptr_eq(now.value(), &route) => Op::Remove,

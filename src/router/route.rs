@@ -18,6 +18,11 @@ use crate::{ids::Epoch, relay::Lane};
 /// Set in [`Route::entering`] once nobody may enter any more.
 const CLOSED: u64 = 1 << 63;
 
+/// A route is renewed after so many seconds, however well it works (COORDINATION §4.4), and somewhat
+/// earlier if its turn is: those that were learnt together must not all be asked for together again.
+const LIFE: u64 = 30;
+const SPREAD: u64 = 11;
+
 /// The lanes to a user's owners; nearly always one.
 pub type Lanes = SmallVec<[Arc<Lane>; 1]>;
 
@@ -25,14 +30,21 @@ pub type Lanes = SmallVec<[Arc<Lane>; 1]>;
 #[derive(Debug)]
 pub struct Route {
     lanes: Lanes,
+    /// Until when it is used, in the router's seconds.
+    until: u64,
     /// Senders who are about to put a message on a lane, and [`CLOSED`].
     entering: AtomicU64,
 }
 
 impl Route {
-    /// Over these lanes.
-    pub fn new(lanes: Lanes) -> Self {
-        Self { lanes, entering: AtomicU64::new(0) }
+    /// Over these lanes, in this second; `turn` spreads when it is to be renewed.
+    pub fn new(lanes: Lanes, now: u64, turn: u64) -> Self {
+        Self { lanes, until: now + LIFE - turn % SPREAD, entering: AtomicU64::new(0) }
+    }
+
+    /// Whether the store is to be asked again.
+    pub fn is_old(&self, now: u64) -> bool {
+        now >= self.until
     }
 
     /// Its lanes.
@@ -76,13 +88,23 @@ impl Route {
         self.entering.load(Ordering::Acquire) & CLOSED != 0
     }
 
+    /// Waits until what was sent has been published, so that a script's word comes behind it.
+    pub async fn published(&self) {
+        self.nobody_enters().await;
+        join_all(self.lanes.iter().map(|lane| lane.published(lane.mark()))).await;
+    }
+
     /// Waits until nothing is on its way over the lanes of this route, which is closed.
     pub async fn settled(&self) {
-        // A few instructions of somebody else's.
-        while self.entering.load(Ordering::Acquire) != CLOSED {
+        self.nobody_enters().await;
+        join_all(self.lanes.iter().map(|lane| lane.settled(lane.mark()))).await;
+    }
+
+    /// A few instructions of somebody else's.
+    async fn nobody_enters(&self) {
+        while self.entering.load(Ordering::Acquire) & !CLOSED != 0 {
             yield_now().await;
         }
-        join_all(self.lanes.iter().map(|lane| lane.settled(lane.mark()))).await;
     }
 }
 
@@ -94,9 +116,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn routes_that_were_learnt_together_are_renewed_apart() {
+        let routes: Vec<_> = (0..110).map(|turn| Route::new(Lanes::new(), 5, turn)).collect();
+        let old = |now| routes.iter().filter(|route| route.is_old(now)).count();
+        assert_eq!([old(24), old(25), old(26), old(35)], [0, 10, 20, 110]);
+    }
+
     #[tokio::test]
     async fn a_closed_route_is_settled_once_all_who_entered_have_left() {
-        let route = Route::new(Lanes::new());
+        let route = Route::new(Lanes::new(), 0, 0);
         assert!(route.enter());
         route.close();
         assert!(!route.enter(), "what comes now goes behind");

@@ -5,7 +5,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Keep, Letter, Router, Undelivered, route::Lanes};
@@ -23,16 +26,13 @@ const AGAIN_TTL: Duration = Duration::from_secs(10);
 /// What has become of a message that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// Its owner was told again.
-    Told,
+    /// This owner did not have the user, and may have been told again.
+    Told(Epoch),
     /// Nobody had confirmed to have read it.
     Unconfirmed,
     /// Connections here have had it.
     Here,
 }
-
-/// Nothing has come back for this long: nothing is coming back.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// Remembers them.
 pub(super) fn again() -> Cache<MessageId, Again> {
@@ -42,6 +42,8 @@ pub(super) fn again() -> Cache<MessageId, Again> {
 impl Router {
     /// Deals with what comes back from peers until `stop`.
     pub async fn run(&self, mut returned: mpsc::Receiver<Returned>, stop: CancellationToken) {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -52,9 +54,7 @@ impl Router {
                     }
                     None => return,
                 },
-                () = sleep(QUIET), if self.may_have_closed() => {
-                    self.shared.has_closed.store(false, Ordering::Release);
-                }
+                _ = seconds.tick() => drop(self.shared.now.fetch_add(1, Ordering::Relaxed)),
             }
         }
     }
@@ -82,30 +82,38 @@ impl Router {
     /// told again, once. Not what connections here have had: whoever goes there next would have it
     /// twice.
     async fn redirect_from(&self, owner: Epoch, letter: Letter) {
-        // Before it is given to anybody: that would name the owner as one who has it too.
-        self.shared.hub.remove_sibling(letter.user, owner);
-        let is_here = self.give_here(letter.user, letter.mid, &letter.payload);
-        if is_here || self.shared.again.contains_key(&letter.mid) {
-            return self.redirect(letter, Some(owner)).await;
+        let is_here = self.had_here(&letter, Some(owner))
+            || self.give_here(letter.user, letter.mid, &letter.payload);
+        match self.shared.again.get(&letter.mid) {
+            // Who said so then may have the user by now: it is not one of those who will answer.
+            Some(Again::Told(first)) if !is_here && first != owner => {
+                self.redirect(letter.but(first), Some(owner)).await;
+            }
+            None if !is_here => {
+                self.shared.again.insert(letter.mid, Again::Told(owner));
+                self.redirect(letter.but(owner), None).await;
+            }
+            _ => self.redirect(letter, Some(owner)).await,
         }
-        self.shared.again.insert(letter.mid, Again::Told);
-        let epochs = letter.epochs.iter().copied().filter(|epoch| *epoch != owner).collect();
-        self.redirect(Letter { epochs, ..letter }, None).await;
     }
 
     /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
     /// connections here have had already goes to other owners, but is never kept.
     async fn redirect(&self, letter: Letter, deaf: Option<Epoch>) {
-        deaf.iter().for_each(|deaf| self.shared.hub.remove_sibling(letter.user, *deaf));
-        let me = self.shared.epoch.get();
-        // What comes back from one's own inbox was not here, though the script named this owner.
         let was_given = self.shared.again.get(&letter.mid) == Some(Again::Here);
-        let was_here = was_given || deaf != Some(me) && letter.epochs.contains(&me);
+        let was_here = was_given || self.had_here(&letter, deaf);
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
         let mut silent = self.silent_among(&tried);
         silent.extend(deaf);
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
         self.send_on(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
+    }
+
+    /// Whether it was sent here, too. What comes back from one's own inbox was not here, though the
+    /// script named this owner.
+    fn had_here(&self, letter: &Letter, back_from: Option<Epoch>) -> bool {
+        let me = self.shared.epoch.get();
+        back_from != Some(me) && letter.epochs.contains(&me)
     }
 
     /// Tells whoever owns the user by now, but for those who answer for themselves. `silent` is not
@@ -115,17 +123,19 @@ impl Router {
         if self.shared.again.get(&letter.mid) != Some(Again::Here) {
             self.shared.again.insert(letter.mid, Again::Unconfirmed);
         }
-        let was_here = letter.epochs.contains(&self.shared.epoch.get());
+        let was_here = self.had_here(&letter, Some(silent));
         let keep = if was_here { Keep::No } else { self.keep_of_known() };
-        let tried = letter.epochs.into_iter().filter(|epoch| *epoch != silent).collect();
-        let message = Undelivered::new(letter.user, letter.mid, letter.payload, keep);
-        self.send_on(Undelivered { tried, ..message }).await;
+        let Letter { user, mid, payload, epochs: tried, .. } = letter.but(silent);
+        self.send_on(Undelivered { tried, ..Undelivered::new(user, mid, payload, keep) }).await;
     }
 
     /// To all who have the user by now. Here at once: what is sent behind it is, too.
     async fn send_on(&self, mut message: Undelivered) {
-        if self.give_here(message.user, message.mid, &message.text) {
-            message.tried.push(self.shared.epoch.get());
+        let me = self.shared.epoch.get();
+        // What was sent here, too, is not given here again: its id may be forgotten by now.
+        let was_here = message.tried.contains(&me) && !message.deaf.contains(&me);
+        if !was_here && self.give_here(message.user, message.mid, &message.text) {
+            message.tried.push(me);
             message.keep = Keep::No;
         }
         self.hold(message).await;
@@ -134,7 +144,7 @@ impl Router {
     /// Whether connections here have it now.
     fn give_here(&self, user: UserHash, mid: MessageId, text: &Bytes) -> bool {
         let delivery = Delivery::named(mid, text.clone());
-        let is_here = self.shared.hub.deliver_to_open(user, &delivery) > 0;
+        let is_here = self.shared.hub.deliver_to_claimed(user, &delivery) > 0;
         if is_here {
             self.shared.again.insert(mid, Again::Here);
         }
@@ -148,6 +158,7 @@ impl Router {
         dead.chain(deaf).collect()
     }
 
+    /// `owner` has it, and says who has not.
     fn send_to_missing(&self, letter: Letter) {
         let Some(relay) = &self.shared.relay else { return };
         let Letter { user, mid, payload, epochs: missing, from: owner } = letter;
@@ -156,12 +167,17 @@ impl Router {
         named.extend(missing.iter().copied().filter(|epoch| *epoch != me));
         let lanes: Lanes =
             missing.iter().filter(|epoch| **epoch != me).map(|epoch| relay.lane(*epoch)).collect();
-        self.learn(user, &named);
         if missing.contains(&me) {
             let others = named.iter().copied();
             let delivery = Delivery::named(mid, payload.clone()).also_to(others);
             self.shared.hub.deliver(user, &delivery);
         }
-        self.send(relay, &lanes, self.letter(user, mid, payload, named));
+        self.send(relay, &lanes, self.letter(user, mid, payload, named.clone()));
+        // Behind it, and besides those who are known already: the owner has named none of these.
+        let known = self.shared.routes.get(&user);
+        named.extend(known.iter().flat_map(|route| route.lanes().iter().map(|lane| lane.epoch())));
+        named.sort_unstable();
+        named.dedup();
+        self.learn(user, &named);
     }
 }

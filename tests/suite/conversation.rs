@@ -224,6 +224,40 @@ async fn without_handover_what_an_absent_user_is_sent_is_gone() {
     }
 }
 
+#[tokio::test]
+async fn what_is_said_to_devices_on_four_instances_is_read_once_by_each_and_goes_round_no_further()
+{
+    let fleet = TestFleet::start(5).await;
+    let mut sunil = fleet.connect(0, "Sunil").await;
+    let mut devices = vec![fleet.connect(1, "Sid").await, fleet.connect(2, "Sid").await];
+    // The sender knows the way to some, and learns of who has come since from who has it already.
+    for at in [3, 4, 0] {
+        for n in 0..20 {
+            let text = format!("\"{at} {n}\"");
+            sunil.send("Sid", &text).await;
+            for device in &mut devices {
+                device.expect(&text).await;
+            }
+        }
+        devices.push(fleet.connect(at, "Sid").await);
+    }
+    for device in &mut devices {
+        device.expect_silence().await;
+    }
+    let before = published(&fleet);
+    sleep(Duration::from_secs(1)).await;
+    let after = published(&fleet) - before;
+    assert!(after < 50, "{after} payloads while nobody says anything");
+}
+
+/// How often something was published.
+fn published(fleet: &TestFleet) -> u64 {
+    let stats = fleet.redis.ask(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
+    let calls = line.and_then(|rest| rest.split(',').next()).expect("something was published");
+    calls.parse().expect("a count")
+}
+
 /// Both say [`MANY`] things to each other at once, and hear all of them, in order. The connections
 /// stay as long as what is answered.
 async fn talk(sunil: Client, sid: Client) -> [(Mouth, Ear); 2] {

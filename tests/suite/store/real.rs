@@ -129,7 +129,7 @@ async fn who_comes_back_behind_a_pruned_entry_is_announced_to_the_siblings() {
     let mut next = async || {
         let event = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("it is heard");
         match event {
-            InboxEvent::Message(payload) => String::from_utf8(payload).unwrap(),
+            InboxEvent::Message(_, payload) => String::from_utf8(payload).unwrap(),
             other => format!("{other:?}"),
         }
     };
