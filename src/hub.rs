@@ -225,6 +225,11 @@ impl Hub {
         }
     }
 
+    /// Epochs that have connections of `user` too, as far as is known here.
+    pub fn siblings(&self, user: UserHash) -> Siblings {
+        self.shard(user).get(&user).map(|entry| entry.siblings.clone()).unwrap_or_default()
+    }
+
     /// The connections `user` has here.
     pub fn of_user(&self, user: UserHash) -> Vec<Arc<Connection>> {
         let shard = self.shard(user);

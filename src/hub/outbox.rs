@@ -99,6 +99,12 @@ impl Outbox {
         self.lock().leaving
     }
 
+    /// What waits here and has crossed instances.
+    pub fn named(&self) -> Vec<Delivery> {
+        let inner = self.lock();
+        inner.queue.iter().filter(|delivery| delivery.mid.is_some()).cloned().collect()
+    }
+
     /// Bytes that wait here; what a session has taken is not among them.
     pub fn waiting_bytes(&self) -> usize {
         self.lock().bytes

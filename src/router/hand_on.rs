@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::task::unconstrained;
 use tracing::trace;
 
-use super::{Router, Undelivered};
+use super::{Router, Undelivered, route::Lanes};
 use crate::{
     hub::{Connection, Delivery},
     ids::UserHash,
@@ -35,6 +35,24 @@ impl Router {
         open.retain(|connection: &Arc<Connection>| !connection.outbox().is_leaving());
         open.iter().for_each(|connection| connection.miss());
         !open.is_empty()
+    }
+
+    /// Gives the siblings what came from peers while a connection was being claimed: the way here was
+    /// an old one, and until the store had answered nobody here knew whom else to name.
+    pub fn pass_on(&self, connection: &Connection) {
+        let Some(relay) = &self.shared.relay else { return };
+        let user = connection.user();
+        let siblings = self.shared.hub.siblings(user);
+        if siblings.is_empty() {
+            return;
+        }
+        for delivery in connection.outbox().named() {
+            let Some(mid) = delivery.mid else { continue };
+            let lack = siblings.iter().filter(|sibling| !delivery.also().contains(sibling));
+            let lanes: Lanes = lack.map(|sibling| relay.lane(*sibling)).collect();
+            let has = [self.shared.epoch.get()].into_iter().chain(siblings.iter().copied());
+            self.send(relay, &lanes, self.letter(user, mid, delivery.text, has.collect()));
+        }
     }
 
     /// Whether it was kept.

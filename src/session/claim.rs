@@ -149,6 +149,7 @@ impl Registrar {
             Claimed { registrar: self.clone(), connection, held: Vec::new(), is_released: false };
         let registered = self.register(&claimed.connection).await;
         claimed.connection.end_claim();
+        self.shared.router.pass_on(&claimed.connection);
         if claimed.connection.is_missed() {
             self.set_unsettled();
         }

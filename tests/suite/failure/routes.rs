@@ -167,6 +167,26 @@ async fn a_peer_that_confirms_nothing_holds_up_nothing_that_is_said_to_others() 
 }
 
 #[tokio::test]
+async fn what_comes_over_an_old_way_while_a_device_connects_there_reaches_the_others_too() {
+    let fleet = Fleet::start().await;
+    let (mut sunil, old) = fleet.acquaint().await;
+    old.close().await;
+    let mut phone = fleet.direct.connect(1, "Sid").await;
+    // The message is there before the store has answered that there is another device.
+    fleet.line.set(Line::Stalled);
+    let (mut laptop, ()) = tokio::join!(fleet.behind.connect("Sid"), async {
+        sleep(Duration::from_millis(100)).await;
+        sunil.send("Sid", "9").await;
+        sleep(Duration::from_millis(100)).await;
+        fleet.line.set(Line::Open);
+    });
+    laptop.expect("9").await;
+    phone.expect("9").await;
+    laptop.expect_silence().await;
+    phone.expect_silence().await;
+}
+
+#[tokio::test]
 async fn a_sibling_that_could_not_be_heard_for_a_while_hears_again_what_is_said_beside_it() {
     let fleet = Fleet::start().await;
     let mut sunil = fleet.direct.connect(0, "Sunil").await;
