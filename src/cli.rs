@@ -81,6 +81,7 @@ pub fn main() -> ExitCode {
     // Once, first: redis-rs and the PostgreSQL client take the process's provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let source = Source::new(cli.config);
+    let source = if matches!(cli.command, Command::Run) { source } else { source.by_hand() };
     match cli.command {
         Command::Run => with_settings(&source, |settings| {
             serve(settings, Some(source.clone()), Overrides::default())

@@ -4,13 +4,14 @@
 //! A credential fills in only where the operator named no file.
 
 use std::{
+    env::split_paths,
     ffi::OsStr,
     path::{Path, PathBuf},
 };
 
 use super::{
     forms::file::check_readable, layers::Variables, mistakes::Mistake, origin::Origin,
-    settings::Settings, walk::Walk,
+    settings::Settings, source, walk::Walk,
 };
 
 /// A credential and the key it stands in for.
@@ -59,10 +60,9 @@ pub fn apply(variables: &Variables, walk: &mut Walk) {
         walk.settings.instance.runtime_dir = path;
         walk.origins.insert("instance.runtime_dir", Origin::Variable("RUNTIME_DIRECTORY".into()));
     }
-    if let Some(directory) = variables.get(OsStr::new("CREDENTIALS_DIRECTORY")) {
-        for credential in &CREDENTIALS {
-            fill_in(credential, Path::new(directory), walk);
-        }
+    // systemd names one; for commands by hand there are several.
+    for directory in variables.get(OsStr::new(source::CREDENTIALS)).iter().flat_map(split_paths) {
+        CREDENTIALS.iter().for_each(|credential| fill_in(credential, &directory, walk));
     }
 }
 

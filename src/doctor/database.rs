@@ -54,7 +54,8 @@ async fn primary(settings: &Settings) -> Vec<Finding> {
 fn remedy(settings: &Settings) -> String {
     let login = match settings.database.auth {
         DatabaseAuth::Password => {
-            "at the password (by hand: CREDENTIALS_DIRECTORY=/etc/credstore)".to_owned()
+            "at the password, or the credential wsfleetd.database-password (which only root can read)"
+                .to_owned()
         }
         DatabaseAuth::RdsIam => format!(
             "at the instance's role, which needs {}; and the user in PostgreSQL GRANT rds_iam",

@@ -91,7 +91,7 @@ async fn reach(redis: &Redis) -> (Finding, Option<Inspection>) {
         Ok(Err(NotInspected::Refused(reason))) => (
             format!("{address} refuses the login: {reason}"),
             "check redis.username, and redis.password_file or the credential wsfleetd.redis-password \
-             (by hand: CREDENTIALS_DIRECTORY=/etc/credstore); Redis's user must be \"on\"",
+             (which only root can read); Redis's user must be \"on\"",
         ),
         Ok(Err(NotInspected::Unreachable(reason))) => {
             (format!("{address} cannot be reached: {reason}"), UNREACHABLE)

@@ -11,8 +11,8 @@ SPARE = 512
 # No daemon answers: src/lifecycle/exit.rs.
 EX_UNAVAILABLE = 69
 
-# A shell in which the daemon could not serve, and what the manual says of secrets.
-BY_HAND = ["prlimit", "--nofile=600:600", "--", "env", "CREDENTIALS_DIRECTORY=/etc/credstore"]
+# A shell in which the daemon could not serve, and which systemd has handed no secrets.
+BY_HAND = ["prlimit", "--nofile=600:600", "--"]
 
 
 class Doctor(PackageTest):

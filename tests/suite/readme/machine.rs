@@ -28,8 +28,11 @@ impl Machine {
         let own = format!("[users]\nfile = {users:?}\n");
         fs::write(machine.path("/etc/wsfleetd/conf.d/00-machine.toml"), own).expect("write it");
         let wsfleetd = format!("exec {:?} \"$@\" --config {config:?}", binary());
+        // What root reads at /etc/credstore on a machine of its own.
+        let credstore = machine.path("/etc/credstore");
+        let sudo = format!("exec env CREDENTIALS_DIRECTORY={credstore:?} \"$@\"");
         for (name, script) in
-            [("sudo", "exec env \"$@\""), ("npx", "exec \"$@\""), ("wsfleetd", &wsfleetd)]
+            [("sudo", &sudo), ("npx", &"exec \"$@\"".to_owned()), ("wsfleetd", &wsfleetd)]
         {
             let file = machine.path("/bin").join(name);
             fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("write a script");
