@@ -37,8 +37,8 @@ use crate::{
     web::Page,
 };
 
-/// A load balancer's idle connection must outlive the load balancer's own timeout (180 s in our
-/// template), or it answers 502 for a request it sent into a closing connection.
+/// A load balancer's idle connection must outlive the load balancer's own timeout (60 s by
+/// default), or it answers 502 for a request it sent into a closing connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(200);
 
 /// More headers than any client of ours sends. More are answered with 431.
@@ -51,9 +51,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Which table a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
-    /// The web client and WebSockets.
+    /// WebSockets, and the demo's page.
     App,
-    /// REST and WebSockets.
+    /// WebSockets, and what peers ask each other.
     Api,
     /// The operator's.
     Admin,

@@ -90,13 +90,13 @@ pub static KEYS: &[Key] = keys! {
 
     "listen.app" => listen.app: Address,
         Public, Restart,
-        "Where the web client and WebSockets are served; the load balancer's default target group.";
+        "Where WebSockets are served; the load balancer's default target group.";
     "listen.api" => listen.api: Address,
         Public, Restart,
-        "Where WebSockets and the back ends' API are served; the target group of /api.";
+        "A second listener for WebSockets, the target group of /api; peers ask each other here.";
     "listen.admin" => listen.admin: Address,
         Public, Restart,
-        "Where health, readiness and metrics are served. Keep it private.";
+        "Where health and readiness are served. Keep it private.";
     "listen.backlog" => listen.backlog: Count(1, 65535),
         Public, Restart,
         "Connections the kernel may hold for each listener before they are accepted. The kernel \

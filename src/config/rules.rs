@@ -301,8 +301,6 @@ fn key_is_the_certificates(settings: &Settings) -> Result<(), Broken> {
     })
 }
 
-/// Both count from the last message where there is none: the ping would never be sent, and a dead
-/// client's connection live as long as a silent one's.
 fn unless(broken: bool, why: impl FnOnce() -> Broken) -> Result<(), Broken> {
     if broken { Err(why()) } else { Ok(()) }
 }

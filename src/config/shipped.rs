@@ -1,4 +1,4 @@
-//! The file the package installs: every key with its default, as comments, from the table of keys.
+//! The file the package installs for reference: every key with its default, as comments, from the table of keys.
 
 use super::{
     keys::{KEYS, Key, Reload},
@@ -8,8 +8,9 @@ use super::{
 const HEADER: &str = "\
 # Configuration of wsfleetd.
 #
-# Every setting stands here with its default; remove the # before a key to change it.
-# Files named conf.d/*.toml beside this one are read after it, in the order of their names, and
+# Every setting stands here with its default. The package puts this file into /usr/share/wsfleetd for
+# reference; the daemon does not read it there. Copy what you want to change into a file in
+# /etc/wsfleetd/conf.d, without the # before the key. These are read in the order of their names, and
 # last the environment: WSFLEETD__REDIS__URL sets url in [redis], commas part the entries of a list.
 #
 # `systemctl reload wsfleetd` puts changed keys marked (Live.) into effect; others take a restart.

@@ -22,7 +22,7 @@ pub const TRACE: &str = "wsfleetd::trace";
 events! {
     /// The process has read its configuration and begins to build itself.
     STARTED = "0ec46a3c58bd480d8603031e0033f8d7";
-    /// Sockets are bound, the fleet is joined, clients are served.
+    /// Sockets are bound, clients are served.
     READY = "0b17cce41d1c49399e413155a93684bd";
     /// A stop was asked for: no new work, the clients are being sent away.
     DRAINING = "4c615161ac49489cb9a0440047682800";

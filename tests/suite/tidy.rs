@@ -44,13 +44,13 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["session", "upgrade"]),
     ("tungstenite", &["session", "upgrade"]),
     ("hyper", &["http", "upgrade", "control"]),
-    ("aws_config", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
+    ("aws_config", &["fleet", "users"]),
     ("aws_sdk_ec2", &["fleet"]),
     ("aws_credential_types", &["users"]),
-    ("aws_sigv4", &["users", "api::sigv4"]),
-    ("aws_smithy_types", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
-    ("aws_smithy_runtime_api", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
-    ("aws_smithy_http_client", &["fleet", "users", "telemetry::cloudwatch", "cli::provision"]),
+    ("aws_sigv4", &["users"]),
+    ("aws_smithy_types", &["fleet", "users"]),
+    ("aws_smithy_runtime_api", &["fleet", "users"]),
+    ("aws_smithy_http_client", &["fleet", "users"]),
 ];
 
 /// A file that is longer has more than one noun in it.
