@@ -5,7 +5,7 @@
 
 use crate::{
     ids::{Device, Epoch, InstanceId, Mid, Number, Partition, User},
-    instance::{Answer, By, Instance, Phase, Status},
+    instance::{Answer, By, Instance, Phase, Status, Until},
     redis::Redis,
     rules::{Bounds, Bug, Rules},
     world::World,
@@ -42,6 +42,8 @@ pub enum Action {
     Hold { at: InstanceId, by: By },
     Held { at: InstanceId, by: By },
     NotHeld { at: InstanceId, by: By },
+    FallIn { at: InstanceId },
+    LosePatience { at: InstanceId },
     Publish { at: InstanceId, to: Epoch },
     LoseLane { at: InstanceId, to: Epoch },
     GiveBackUnread { at: InstanceId, to: Epoch },
@@ -121,8 +123,10 @@ impl World {
             Action::Released { at, number } => self.released(rules, at, number),
             Action::Unreleased { at, number } => self.unreleased(rules, at, number),
             Action::Hold { at, by } => self.hold(at, by),
-            Action::Held { at, by } => self.held(at, by),
+            Action::Held { at, by } => self.held(rules, at, by),
             Action::NotHeld { at, by } => self.not_held(at, by),
+            Action::FallIn { at } => self.fall_in(at),
+            Action::LosePatience { at } => self.lose_patience(at),
             Action::Publish { at, to } => self.publish(rules, at, to),
             Action::LoseLane { at, to } => self.lose_lane(at, to),
             Action::GiveBackUnread { at, to } => self.give_back_unread(rules, at, to),
@@ -149,10 +153,13 @@ impl World {
     /// What clients and the world may do next.
     pub fn from_outside(&self, bounds: &Bounds, next: &mut Vec<Action>) {
         let running = || self.instances().filter(|(_, one)| one.status == Status::Running);
+        let is_for_clients =
+            |at: InstanceId| !bounds.apart || bounds.messages.iter().all(|(from, _)| *from != at);
         for user in (0..bounds.users).map(User) {
             for device in (0..bounds.devices).map(Device) {
                 if self.opened.get((user, device)).is_none_or(|made| *made < bounds.connects) {
-                    next.extend(running().map(|(at, _)| Action::Open { at, user, device }));
+                    let all = running().filter(|(at, _)| is_for_clients(*at));
+                    next.extend(all.map(|(at, _)| Action::Open { at, user, device }));
                 }
             }
         }
@@ -170,7 +177,9 @@ impl World {
     fn sends(&self, next: &mut Vec<Action>) {
         for (at, instance) in self.instances() {
             let unsent = self.messages().find(|(_, one)| one.from == at && !one.sent);
-            let is_ready = instance.status == Status::Running && !instance.calls.has(By::Sender);
+            let is_ready = instance.status == Status::Running
+                && !instance.calls.has(By::Sender)
+                && instance.waiting.is_none();
             if let Some((mid, _)) = unsent.filter(|_| is_ready) {
                 next.push(Action::Send { mid });
             }
@@ -224,11 +233,22 @@ impl World {
                 instance.steps_of(at, number, next);
             }
             instance.steps_of_messages(at, next);
+            self.steps_of_waiting(at, instance, next);
             if instance.is_cut {
                 instance.steps_when_cut(at, next);
             } else {
                 self.steps_of_fleet(rules, at, instance, next);
             }
+        }
+    }
+
+    fn steps_of_waiting(&self, at: InstanceId, instance: &Instance, next: &mut Vec<Action>) {
+        let Some(waiting) = &instance.waiting else { return };
+        next.push(Action::FallIn { at });
+        if let Until::Settled(out) = &waiting.until
+            && self.is_held_up(instance, out)
+        {
+            next.push(Action::LosePatience { at });
         }
     }
 
@@ -256,8 +276,12 @@ impl World {
         if instance.joined {
             next.push(Action::Beat { at });
             next.extend(self.silent(instance).map(|peer| Action::Suspect { at, peer }));
-            let is_empty = instance.connections.is_empty() && instance.calls.is_empty();
-            let is_said = instance.lanes.is_empty() && instance.returns.is_empty();
+            let is_empty = instance.connections.is_empty()
+                && instance.calls.is_empty()
+                && instance.waiting.is_none();
+            let is_said = instance.lanes.is_empty()
+                && instance.told.is_empty()
+                && instance.returns.is_empty();
             let is_read = !is_unread || rules.has(Bug::InboxLeftUnread);
             if instance.status == Status::Stopping && is_empty && is_said && is_read {
                 next.push(Action::LeaveFleet { at });
@@ -366,7 +390,8 @@ impl Instance {
                 (Some(_), false) => Action::Held { at, by },
             });
         }
-        next.extend(self.lanes.keys().map(|to| match self.is_cut {
+        let only_told = self.told.keys().filter(|to| !self.lanes.has(*to));
+        next.extend(self.lanes.keys().chain(only_told).map(|to| match self.is_cut {
             true => Action::LoseLane { at, to },
             false => Action::Publish { at, to },
         }));

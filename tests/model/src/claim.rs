@@ -42,14 +42,16 @@ impl World {
         match claimed {
             Claimed::Registered(registered) => {
                 let user = connection.user;
-                let mut held = registered.page.clone();
-                held.retain(|mid| instance.note_seen(user, *mid));
+                let page = registered.page.iter();
+                let new = page.filter(|held| !held.is_named || instance.note_seen(user, held.mid));
+                let held: Vec<Mid> = new.map(|held| held.mid).collect();
                 let page = held.iter().map(|mid| self::held(*mid)).collect();
                 let connection = instance.connection(number);
                 connection.page = held;
                 let arrived = std::mem::replace(&mut connection.queue, page);
                 connection.queue.extend(arrived);
                 self.note(at, number, &registered);
+                self.instance(at).pass_on(rules, number);
                 if !rules.has(Bug::NoDisplacement) {
                     self.displace_here(at, &registered);
                 }
@@ -80,8 +82,8 @@ impl World {
         let user = self.peek(at).connections.get(number).expect("it is here").user;
         let held = self.redis().read_held(user);
         let connection = self.instance(at).connection(number);
-        connection.queue.extend(held.iter().map(|mid| self::held(*mid)));
-        connection.page = held;
+        connection.queue.extend(held.iter().map(|held| self::held(held.mid)));
+        connection.page = held.into_iter().map(|held| held.mid).collect();
     }
 
     /// Redis does not answer: the client is let in, and registered later.
@@ -205,12 +207,26 @@ impl World {
         if is_here { &mut tried } else { &mut deaf }.add(me);
         let Delivery { mid, is_named, .. } = delivery;
         let request = HoldRequest { user, from: me, mid, is_named, tried, deaf, keep };
-        let call = Call { request, way: None, answer: None };
-        instance.calls.set(By::Connection(number), call);
+        instance.calls.set(By::Connection(number), Call { request, answer: None });
     }
 }
 
 impl Instance {
+    /// `Router::pass_on`: the siblings get what came from peers before they were known here.
+    fn pass_on(&mut self, rules: &Rules, number: Number) {
+        let connection = self.connection(number);
+        let (user, arrived) = (connection.user, connection.queue.clone());
+        let siblings = self.siblings.get(user).cloned().unwrap_or_default();
+        if siblings.is_empty() || rules.has(Bug::ArrivedNotPassedOn) {
+            return;
+        }
+        let has: Set<Epoch> = siblings.keys().chain([self.epoch]).collect();
+        for Delivery { mid, also, .. } in arrived.into_iter().filter(|one| one.is_named) {
+            let lack = siblings.keys().filter(|sibling| !also.has(*sibling)).collect();
+            self.mail(user, mid, &lack, has.clone());
+        }
+    }
+
     /// What a leaving connection has not written and no connection that stays has had.
     fn take_unwritten(&mut self, rules: &Rules, number: Number) -> Vec<Delivery> {
         let connection = self.connection(number);

@@ -19,6 +19,14 @@ pub struct Letter {
     pub epochs: Set<Epoch>,
 }
 
+impl Letter {
+    /// `Letter::but`
+    pub fn but(mut self, epoch: Epoch) -> Self {
+        self.epochs.remove(epoch);
+        self
+    }
+}
+
 /// One thing an instance says to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Envelope {

@@ -82,7 +82,9 @@ fn looks_quiet(world: &World) -> bool {
         };
         is_able
             && one.calls.is_empty()
+            && one.waiting.is_none()
             && one.lanes.is_empty()
+            && one.told.is_empty()
             && one.returns.is_empty()
             && one.kills.is_empty()
             && one.reaping.is_empty()

@@ -139,14 +139,6 @@ impl Instance {
         self.gone = gone.filter(|epoch| !self.members.has(*epoch)).collect();
         if has_changed {
             self.is_new_view = false;
-            let is_member = |epoch: Epoch| self.members.has(epoch);
-            let ended: Vec<_> = self
-                .routes
-                .iter()
-                .filter(|(_, route)| !route.epochs.keys().all(is_member))
-                .map(|(user, _)| user)
-                .collect();
-            ended.into_iter().for_each(|user| drop(self.routes.take(user)));
             let members = self.members.clone();
             self.deaf.retain(|epoch| members.has(epoch));
             self.retain_siblings();

@@ -13,6 +13,8 @@ pub struct LocalDelivery {
     pub known: bool,
     /// One of them took it.
     pub open: bool,
+    /// They have had it before.
+    pub had: bool,
     /// Who else owns the user.
     pub siblings: Set<Epoch>,
 }
@@ -31,7 +33,7 @@ impl Instance {
         }
         let siblings = self.siblings.get(user).cloned().unwrap_or_default();
         if is_named && self.has_seen(user, mid) {
-            return LocalDelivery { known: true, open: false, siblings };
+            return LocalDelivery { known: true, open: false, had: true, siblings };
         }
         // Those it should also go to are told of by this instance, or by its answer.
         let also = also.keys().chain(siblings.keys()).filter(|epoch| *epoch != self.epoch);
@@ -45,7 +47,7 @@ impl Instance {
             let delivery = Delivery { newest: None, is_noted: false, ..delivery };
             self.connection(leaving.expect("one was found above")).queue.push(delivery);
         }
-        LocalDelivery { known: true, open, siblings }
+        LocalDelivery { known: true, open, had: false, siblings }
     }
 
     /// `Hub::deliver_from_here`
@@ -65,15 +67,23 @@ impl Instance {
         is_named: bool,
         also: &Set<Epoch>,
     ) -> usize {
-        if self.has_seen(user, mid) {
+        if is_named && self.has_seen(user, mid) {
             return self.of_user(user).count();
         }
         let delivery = self.delivery(user, mid, is_named, also.clone());
         let open = self.push_to_open(user, &delivery);
-        if open > 0 {
+        if is_named && open > 0 {
             self.note_seen(user, mid);
         }
         open
+    }
+
+    /// `Hub::deliver_to_claimed`
+    pub fn deliver_to_claimed(&mut self, user: User, mid: Mid) -> usize {
+        if self.of_user(user).all(|(_, one)| one.is_claiming()) {
+            return 0;
+        }
+        self.deliver_to_open(user, mid, true, &Set::default())
     }
 
     /// `Hub::hand_on`: gives it to open connections that were not given it when it came; how many
@@ -108,7 +118,8 @@ impl Instance {
         self.seen.as_mut().is_none_or(|seen| seen.add((user, mid)))
     }
 
-    fn has_seen(&self, user: User, mid: Mid) -> bool {
+    /// `User::has_seen`
+    pub fn has_seen(&self, user: User, mid: Mid) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.has((user, mid)))
     }
 
@@ -168,5 +179,9 @@ impl Instance {
 
 /// Whether a connection was given a message when it came, and still answers for it.
 pub fn had(delivery: &Delivery, number: Number, one: &Connection) -> bool {
-    delivery.newest.is_some_and(|newest| number <= newest) && one.answers_for_its_queue()
+    let has_taken = one.written.contains(&delivery.mid)
+        || one.queue.iter().any(|waiting| waiting.mid == delivery.mid);
+    delivery.newest.is_some_and(|newest| number <= newest)
+        && has_taken
+        && one.answers_for_its_queue()
 }

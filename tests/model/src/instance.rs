@@ -133,16 +133,48 @@ impl Connection {
 /// A cached way to a user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// Tells it from the one learnt before.
-    pub generation: u8,
     /// Its lanes.
     pub epochs: Set<Epoch>,
-    /// Messages that have gone this way.
-    pub sent: u8,
-    /// Those that have come back and are dealt with.
-    pub returned: u8,
-    /// Its owner has said *not mine*.
+    /// A message came back over it: what is sent from now on waits behind all that will.
+    pub is_closed: bool,
+    /// An owner at its end has said *not mine*.
     pub is_hit: bool,
+}
+
+impl Route {
+    /// A way to these.
+    pub fn new(epochs: Set<Epoch>) -> Self {
+        Self { epochs, is_closed: false, is_hit: false }
+    }
+}
+
+/// `Again`: what has become of a message that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Again {
+    /// This owner did not have the user, and may have been told again.
+    Told(Epoch),
+    /// Nobody had confirmed to have read it.
+    Unconfirmed,
+    /// Connections here have had it.
+    Here,
+}
+
+/// The session of the sender waits for what comes back over a closed route: `Router::fall_in`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Waiting {
+    /// With this message.
+    pub mid: Mid,
+    /// For what.
+    pub until: Until,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Until {
+    /// `Route::settled`: nothing of this is on its way to its peer any more.
+    Settled(Set<(Epoch, Mid)>),
+    /// `Relay::returns_dealt_with`: so many that have come back are still to be dealt with.
+    DealtWith(usize),
 }
 
 /// What came back from a peer and waits for the router.
@@ -154,8 +186,8 @@ pub enum Returned {
     NotMine(Letter),
     /// It was delivered, and these should have it too.
     AlsoOwned(Letter),
-    /// It was passed on, and nobody says that it was read.
-    Unconfirmed(Letter),
+    /// It was passed on to this peer, who does not say that it was read.
+    Unconfirmed(Epoch, Letter),
 }
 
 /// Messages that were published together.
@@ -183,8 +215,6 @@ pub enum By {
 pub struct Call {
     /// What is asked.
     pub request: HoldRequest,
-    /// The route that is left behind it, by its generation.
-    pub way: Option<u8>,
     /// What was answered, on its way back.
     pub answer: Option<HoldAnswer>,
 }
@@ -250,10 +280,16 @@ pub struct Instance {
     pub siblings: Map<User, Set<Epoch>>,
     /// The router's cache.
     pub routes: Map<User, Route>,
+    /// Messages that came back.
+    pub again: Map<Mid, Again>,
+    /// The sender here, if it waits.
+    pub waiting: Option<Waiting>,
     /// Lanes that nobody heard.
     pub deaf: Set<Epoch>,
     /// What waits to be published.
     pub lanes: Map<Epoch, Vec<Envelope>>,
+    /// What scripts have published, to be confirmed with what waits: `Lane::follow`.
+    pub told: Map<Epoch, Vec<Letter>>,
     /// What came back.
     pub returns: Vec<Returned>,
     /// Holds under way.
@@ -262,7 +298,7 @@ pub struct Instance {
     pub unconfirmed: Map<Epoch, Vec<Payload>>,
     /// The last payload's number.
     pub payloads: u8,
-    /// `Seen`: what connections here have had from elsewhere, where that is looked at.
+    /// `Seen`: what connections here have had from elsewhere; `None` if that is not looked at (planted).
     pub seen: Option<Set<(User, Mid)>>,
 }
 
@@ -293,13 +329,16 @@ impl Instance {
             connections: Map::default(),
             siblings: Map::default(),
             routes: Map::default(),
+            again: Map::default(),
+            waiting: None,
             deaf: Set::default(),
             lanes: Map::default(),
+            told: Map::default(),
             returns: Vec::new(),
             calls: Map::default(),
             unconfirmed: Map::default(),
             payloads: 0,
-            seen: None,
+            seen: Some(Set::default()),
         }
     }
 

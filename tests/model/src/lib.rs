@@ -15,6 +15,7 @@ mod hub;
 pub mod ids;
 pub mod instance;
 pub mod map;
+pub mod order;
 pub mod properties;
 pub mod redis;
 mod relay;

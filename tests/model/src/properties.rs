@@ -22,7 +22,9 @@ pub fn all() -> Vec<Property<Explored>> {
         always(ONE_OWNER, |_, world| has_one_owner(world)),
         always(TWICE, |_, world| connections(world).all(|(_, _, one)| is_once(one))),
         always(HELD_FIRST, |_, world| connections(world).all(|(_, _, one)| has_page(one))),
+        always(ORDER, |model, world| !model.bounds.has_order() || is_in_order(world)),
         always(ONE_HOP, |_, world| takes_one_hop(world)),
+        always(ONCE_EACH, |_, world| rests(world)),
         always(GHOST, |model, world| has_no_ghost(world) || !model.is_quiet(world)),
         always(KNOWN, |model, world| is_known(world) || !model.is_quiet(world)),
         always(INDEX, |model, world| has_index(world) || !model.is_quiet(world)),
@@ -47,8 +49,9 @@ pub fn all() -> Vec<Property<Explored>> {
             returned(world, |back| matches!(back, Returned::AlsoOwned(_)))
         }),
         sometimes(seen::TOLD_AGAIN, |_, world| {
-            returned(world, |back| matches!(back, Returned::Unconfirmed(_)))
+            returned(world, |back| matches!(back, Returned::Unconfirmed(..)))
         }),
+        sometimes(seen::WAIT, |_, world| instances(world).any(|one| one.waiting.is_some())),
         sometimes(seen::LATE_WRITE, |_, world| {
             let fenced = Some(Answer::Connect(Claimed::Fenced));
             connections(world).any(|(_, _, one)| one.answer == fenced)
@@ -92,8 +95,12 @@ pub const ONE_OWNER: &str = "a connection has at most one live owner";
 pub const TWICE: &str = "no message is given to a connection twice";
 /// The hand-over.
 pub const HELD_FIRST: &str = "what was held is given first and in order";
+/// A sender's messages to a user who moves elsewhere, while nothing fails.
+pub const ORDER: &str = "what came back is not overtaken by what is said after it";
 /// A stale route costs a hop, and so does a stale sibling.
 pub const ONE_HOP: &str = "a message comes back at most twice for each move of its user";
+/// What owners answer comes to an end.
+pub const ONCE_EACH: &str = "an owner names others who lack a message once";
 /// I5.
 pub const GHOST: &str = "when all is quiet no entry is a ghost";
 /// I4.
@@ -108,7 +115,7 @@ pub const DELIVERED: &str = "without a fault every message is delivered or held"
 pub const CONFIRMED: &str =
     "what a silent peer was sent reaches who is connected where all is well";
 /// Change 1: a route is corrected by its owner's answer.
-pub const ROUTE: &str = "when all is quiet no route stands over which a message came back";
+pub const ROUTE: &str = "when all is quiet no route is open over which a message came back";
 
 /// What an exploration must have seen, or it proves nothing.
 pub mod seen {
@@ -126,6 +133,8 @@ pub mod seen {
     pub const ALSO_OWNED: &str = "sometimes an owner names another";
     /// What a peer did not confirm was told again.
     pub const TOLD_AGAIN: &str = "sometimes what nobody confirms is told again";
+    /// A sender waits for what is coming back.
+    pub const WAIT: &str = "sometimes a sender waits behind a closed route";
     /// A claim met its epoch's tombstone.
     pub const LATE_WRITE: &str = "sometimes a late write is refused";
     /// A connection was replaced by one elsewhere.
@@ -208,9 +217,33 @@ fn has_page(one: &Connection) -> bool {
     one.phase != Phase::Open || given(one).starts_with(&one.page)
 }
 
+fn is_in_order(world: &World) -> bool {
+    world.used.faults() > 0 || connections(world).all(|(_, _, one)| has_in_order(world, one))
+}
+
+/// What was held goes first, also before what came while the connection was being claimed.
+fn has_in_order(world: &World, one: &Connection) -> bool {
+    let given = given(one).into_iter().filter(|mid| !one.page.contains(mid)).collect::<Vec<_>>();
+    let mut pairs = given
+        .iter()
+        .enumerate()
+        .flat_map(|(place, first)| given[place..].iter().map(|then| (*first, *then)));
+    pairs.all(|(first, then)| !world.peek_message(first).behind.has(then))
+}
+
+/// Every connection may have passed it on, to every other instance.
 fn takes_one_hop(world: &World) -> bool {
     let moves = world.used.closes + world.used.faults();
-    world.used.stops > 0 || world.messages().all(|(_, one)| u32::from(one.returns) <= 2 * moves)
+    let passed_on = world.next_number * world.instances().count() as u32;
+    world.used.stops > 0
+        || world.messages().all(|(_, one)| {
+            u32::from(one.returns) <= 2 * moves && u32::from(one.returns_elsewhere) <= passed_on
+        })
+}
+
+/// Each epoch that there has been may have named others once.
+fn rests(world: &World) -> bool {
+    world.messages().all(|(_, one)| u32::from(one.widened) <= world.next_epoch)
 }
 
 fn has_no_ghost(world: &World) -> bool {
@@ -278,5 +311,5 @@ fn is_confirmed(world: &World) -> bool {
 }
 
 fn has_no_hit_route(world: &World) -> bool {
-    instances(world).all(|one| one.routes.iter().all(|(_, route)| !route.is_hit))
+    instances(world).all(|one| one.routes.iter().all(|(_, route)| route.is_closed || !route.is_hit))
 }

@@ -33,6 +33,8 @@ pub struct Tag {
 pub struct Mailbox {
     /// Oldest first.
     pub entries: Vec<(u64, Mid)>,
+    /// Those that were kept under a name nobody has seen, by their number.
+    pub renamed: Set<u64>,
 }
 
 /// Promises that a script broke; none of these is ever true of the protocol.

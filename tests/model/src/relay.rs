@@ -3,7 +3,7 @@
 use crate::{
     envelope::{Envelope, Letter},
     ids::{Device, Epoch, InstanceId, User},
-    instance::{Instance, Returned},
+    instance::{Instance, Payload, Returned},
     redis::Tag,
     rules::{Bug, Rules},
     world::World,
@@ -13,31 +13,37 @@ impl World {
     /// The writer publishes what waits in a lane, and learns whether anybody listens.
     pub fn publish(&mut self, rules: &Rules, at: InstanceId, to: Epoch) {
         let instance = self.instance(at);
-        let Some(mut envelopes) = instance.lanes.take(to) else { return };
-        let number = rules.confirms.then(|| instance.seal(&mut envelopes)).flatten();
-        if self.redis().publish(to, envelopes.iter().cloned()) {
-            let instance = self.instance(at);
-            instance.deaf.remove(to);
-            return number
-                .into_iter()
-                .for_each(|number| instance.keep(to, number, envelopes.clone()));
-        }
+        let mut envelopes = instance.lanes.take(to).unwrap_or_default();
+        let told = instance.told.take(to).unwrap_or_default();
+        let said = envelopes.iter().filter_map(|envelope| match envelope {
+            Envelope::Deliver(letter) => Some(letter.clone()),
+            _ => None,
+        });
+        let letters: Vec<_> = told.into_iter().chain(said).collect();
+        let is_asked = rules.confirms && !letters.is_empty();
+        let number = is_asked.then(|| instance.seal(&mut envelopes));
+        let is_heard = self.redis().publish(to, envelopes);
         let instance = self.instance(at);
-        instance.deaf.add(to);
-        for envelope in envelopes {
-            if let Envelope::Deliver(letter) = envelope {
-                instance.returns.push(Returned::Unheard(to, letter));
+        if !is_heard {
+            instance.deaf.add(to);
+            if !rules.has(Bug::SiblingForgottenLate) {
+                letters.iter().for_each(|letter| instance.remove_sibling(letter.user, to));
             }
+            let unheard = letters.into_iter().map(|letter| Returned::Unheard(to, letter));
+            return instance.returns.extend(unheard);
+        }
+        instance.deaf.remove(to);
+        if let Some(number) = number {
+            instance.unconfirmed.or_default(to).push(Payload { number, letters });
         }
     }
 
     /// Redis does not answer the writer: it is not known who heard it, so it is not said again.
     pub fn lose_lane(&mut self, at: InstanceId, to: Epoch) {
-        let envelopes = self.instance(at).lanes.take(to).unwrap_or_default();
-        let mids = envelopes.iter().filter_map(|envelope| match envelope {
-            Envelope::Deliver(l) | Envelope::NotMine(l) | Envelope::AlsoOwned(l) => Some(l.mid),
-            _ => None,
-        });
+        let instance = self.instance(at);
+        instance.told.take(to);
+        let envelopes = instance.lanes.take(to).unwrap_or_default();
+        let mids = envelopes.iter().filter_map(Envelope::mid);
         self.lose(&mids.collect::<Vec<_>>());
     }
 
@@ -50,7 +56,12 @@ impl World {
         let instance = self.instance(at);
         match envelope {
             Envelope::Deliver(letter) => instance.take_letter(rules, epoch, letter),
-            Envelope::NotMine(letter) => instance.returns.push(Returned::NotMine(letter)),
+            Envelope::NotMine(letter) => {
+                if !rules.has(Bug::SiblingForgottenLate) {
+                    instance.remove_sibling(letter.user, letter.from);
+                }
+                instance.returns.push(Returned::NotMine(letter));
+            }
             Envelope::AlsoOwned(letter) => instance.returns.push(Returned::AlsoOwned(letter)),
             Envelope::OwnerAdded(user, _) | Envelope::OwnerGone(user, _)
                 if rules.has(Bug::OwnerForgetsSiblings) =>
@@ -77,6 +88,9 @@ impl Instance {
             if !rules.has(Bug::NotMineUnsaid) {
                 self.lane(back, Envelope::NotMine(letter));
             }
+            return;
+        }
+        if local.had && !rules.has(Bug::CopiesAnswered) {
             return;
         }
         let forgotten = rules.has(Bug::SenderNotNamed).then_some(back);

@@ -3,7 +3,7 @@
 use crate::{
     envelope::{Envelope, Letter},
     ids::{Epoch, InstanceId, Mid, User},
-    instance::{By, Call, Instance, Returned, Route},
+    instance::{Again, By, Call, Instance, Returned, Waiting},
     map::Set,
     redis::{Fate, HoldRequest},
     rules::{Bug, Rules},
@@ -16,22 +16,17 @@ impl World {
         self.note_sent(rules, mid);
         let (at, user) = (self.message(mid).from, self.message(mid).user);
         let instance = self.instance(at);
-        let local = instance.deliver_from_here(user, mid);
-        if local.known {
-            if !local.siblings.is_empty() {
-                // Only who really has it may be named: what nobody has had may be held.
-                let me = local.open.then_some(instance.epoch);
-                if me.is_some() {
-                    // What is told to the others may find its way back here.
-                    instance.note_seen(user, mid);
-                }
-                let named = me.into_iter().chain(local.siblings.keys()).collect();
-                instance.mail(user, mid, &local.siblings, named);
+        if !instance.is_closed(user) {
+            if instance.deliver_here(user, mid) || instance.deliver_over_route(user, mid) {
+                return;
             }
-        } else if !instance.deliver_over_route(user, mid) {
-            let request = HoldRequest::new(user, instance.epoch, mid);
-            instance.calls.set(By::Sender, Call { request, way: None, answer: None });
+            if !instance.is_closed(user) {
+                return instance.ask_for(user, mid);
+            }
         }
+        self.note_behind(mid);
+        let until = self.whatever_is_out(rules, at, user);
+        self.instance(at).waiting = Some(Waiting { mid, until });
     }
 
     /// `hold.lua` is executed.
@@ -45,38 +40,40 @@ impl World {
     }
 
     /// Its answer comes: `Router::settle`, and whoever waited goes on.
-    pub fn held(&mut self, at: InstanceId, by: By) {
+    pub fn held(&mut self, rules: &Rules, at: InstanceId, by: By) {
         let instance = self.instance(at);
-        let Some(Call { request, way, answer: Some(answer) }) = instance.calls.take(by) else {
+        let Some(Call { request, answer: Some(answer) }) = instance.calls.take(by) else {
             return;
         };
-        let HoldRequest { user, mid, from: me, tried, .. } = request;
+        let HoldRequest { user, mid, from: me, ref tried, .. } = request;
         if answer.fate != Fate::Kept {
             if !answer.heard.is_empty() {
                 if answer.heard.len() == answer.owners.len() {
                     instance.deaf.retain(|epoch| !answer.owners.has(epoch));
                 }
+                if rules.confirms {
+                    instance.follow(&request, &answer.owners);
+                }
                 instance.learn(user, answer.owners);
             } else if answer.owners.has(me) && !tried.has(me) {
-                instance.deliver_to_open(user, mid, true, &tried);
+                instance.deliver_to_open(user, mid, true, tried);
             }
         }
-        self.after_hold(at, by, user, way);
+        self.after_hold(at, by);
     }
 
     /// No answer comes: the message is dropped.
     pub fn not_held(&mut self, at: InstanceId, by: By) {
         let Some(call) = self.instance(at).calls.take(by) else { return };
         self.lose(&[call.request.mid]);
-        self.after_hold(at, by, call.request.user, call.way);
+        self.after_hold(at, by);
     }
 
-    fn after_hold(&mut self, at: InstanceId, by: By, user: User, way: Option<u8>) {
-        if let Some(generation) = way {
-            self.instance(at).leave_route(user, generation);
-        }
-        if let By::Connection(number) = by {
-            self.hand_on(at, number);
+    fn after_hold(&mut self, at: InstanceId, by: By) {
+        match by {
+            By::Sender => {}
+            By::Router => self.instance(at).dealt_with(),
+            By::Connection(number) => self.hand_on(at, number),
         }
     }
 
@@ -85,107 +82,177 @@ impl World {
         let instance = self.instance(at);
         match instance.returns.remove(0) {
             Returned::Unheard(deaf, letter) => {
-                instance.routes.take(letter.user);
+                instance.close_route(letter.user, deaf);
                 let mid = letter.mid;
-                instance.redirect(rules, letter, deaf, None);
-                self.message(mid).returns += 1;
+                instance.redirect(rules, letter, Some(deaf));
+                self.note_return(at, mid);
             }
             Returned::NotMine(letter) => {
                 let (user, from, mid) = (letter.user, letter.from, letter.mid);
-                let leads_there = |way: &&Route| way.epochs.len() == 1 && way.epochs.has(from);
-                if let Some(way) = instance.routes.get_mut(user) {
-                    way.is_hit |= way.epochs.has(from);
+                instance.hit_route(user, from);
+                if !rules.has(Bug::RouteSurvivesNotMine) {
+                    instance.close_route(user, from);
                 }
-                let way = instance.routes.get(user).filter(leads_there).map(|way| way.generation);
-                let stays = rules.has(Bug::RouteSurvivesNotMine);
-                if way.is_none() && !stays {
-                    instance.routes.take(user);
-                }
-                instance.redirect(rules, letter, from, way.filter(|_| !stays));
-                self.message(mid).returns += 1;
+                instance.redirect_from(rules, letter);
+                self.note_return(at, mid);
             }
-            Returned::AlsoOwned(letter) => instance.send_to_missing(letter),
-            Returned::Unconfirmed(letter) => {
-                instance.routes.take(letter.user);
-                instance.tell_again(&letter);
+            Returned::AlsoOwned(letter) => {
+                let mid = letter.mid;
+                instance.send_to_missing(letter);
+                instance.dealt_with();
+                self.message(mid).widened += 1;
+            }
+            Returned::Unconfirmed(peer, letter) => {
+                instance.close_route(letter.user, peer);
+                instance.tell_again(rules, peer, letter);
             }
         }
     }
 }
 
 impl Instance {
+    /// `Router::deliver_here`: the user is here; the siblings get a copy.
+    pub fn deliver_here(&mut self, user: User, mid: Mid) -> bool {
+        let local = self.deliver_from_here(user, mid);
+        if local.known && !local.siblings.is_empty() {
+            // Only who really has it may be named: what nobody has had may be held.
+            let me = local.open.then_some(self.epoch);
+            if me.is_some() {
+                // What is told to the others may find its way back here.
+                self.note_seen(user, mid);
+            }
+            let named = me.into_iter().chain(local.siblings.keys()).collect();
+            self.mail(user, mid, &local.siblings, named);
+        }
+        local.known
+    }
+
+    /// The slow path of a message that nobody has had.
+    pub fn ask_for(&mut self, user: User, mid: Mid) {
+        let request = HoldRequest::new(user, self.epoch, mid);
+        self.calls.set(By::Sender, Call { request, answer: None });
+    }
+
     fn deliver_over_route(&mut self, user: User, mid: Mid) -> bool {
-        let Some(route) = self.routes.get_mut(user) else { return false };
-        if route.epochs.keys().any(|epoch| self.deaf.has(epoch)) {
-            self.routes.take(user);
+        let Some(route) = self.routes.get(user) else { return false };
+        let epochs = route.epochs.clone();
+        if epochs.keys().any(|epoch| self.is_deaf(epoch)) {
+            self.close(user);
             return false;
         }
-        route.sent += 1;
-        let named = route.epochs.clone();
-        self.mail(user, mid, &named, named.clone());
+        self.mail(user, mid, &epochs, epochs.clone());
         true
     }
 
     /// Puts a letter on each lane.
-    fn mail(&mut self, user: User, mid: Mid, to: &Set<Epoch>, named: Set<Epoch>) {
+    pub fn mail(&mut self, user: User, mid: Mid, to: &Set<Epoch>, named: Set<Epoch>) {
         let letter = Letter { user, mid, from: self.epoch, epochs: named };
         for epoch in to.keys() {
             self.lane(epoch, Envelope::Deliver(letter.clone()));
         }
     }
 
+    /// `Router::redirect_from`: an owner does not have the user; who came there since may have read
+    /// the mailbox already, so it is told again, once.
+    fn redirect_from(&mut self, rules: &Rules, letter: Letter) {
+        let owner = letter.from;
+        let is_here =
+            self.had_here(rules, &letter, Some(owner)) || self.give_here(letter.user, letter.mid);
+        match self.again.get(letter.mid).copied() {
+            Some(Again::Told(first)) if !is_here && first != owner => {
+                self.redirect(rules, letter.but(first), Some(owner));
+            }
+            None if !is_here => {
+                self.again.set(letter.mid, Again::Told(owner));
+                self.redirect(rules, letter.but(owner), None);
+            }
+            _ => self.redirect(rules, letter, Some(owner)),
+        }
+    }
+
     /// `Router::redirect`: `deaf` does not have the user.
-    fn redirect(&mut self, rules: &Rules, letter: Letter, deaf: Epoch, way: Option<u8>) {
-        let Letter { user, mid, epochs: tried, .. } = letter;
-        self.remove_sibling(user, deaf);
+    fn redirect(&mut self, rules: &Rules, letter: Letter, deaf: Option<Epoch>) {
+        if rules.has(Bug::SiblingForgottenLate) {
+            deaf.iter().for_each(|deaf| self.remove_sibling(letter.user, *deaf));
+        }
         // What connections here have had goes to other owners, but is never kept.
-        let was_own_inbox = deaf == self.epoch && !rules.has(Bug::OwnInboxCountsAsHere);
-        let keep = was_own_inbox || !tried.has(self.epoch);
-        let is_silent = |epoch: &Epoch| !self.believes_alive(*epoch) || self.deaf.has(*epoch);
-        let silent = tried.keys().filter(is_silent).chain([deaf]).collect();
-        let request =
-            HoldRequest { user, from: self.epoch, mid, is_named: true, tried, deaf: silent, keep };
-        self.calls.set(By::Router, Call { request, way, answer: None });
+        let was_given = self.again.get(letter.mid) == Some(&Again::Here);
+        let was_here = was_given || self.had_here(rules, &letter, deaf);
+        let Letter { user, mid, epochs: tried, .. } = letter;
+        let is_silent = |epoch: &Epoch| self.is_deaf(*epoch);
+        let silent = tried.keys().filter(is_silent).chain(deaf).collect();
+        let request = HoldRequest::new(user, self.epoch, mid);
+        self.send_on(HoldRequest { tried, deaf: silent, keep: !was_here, ..request });
     }
 
-    /// `Router::tell_again`: whoever owns the user by now; nobody is taken for deaf.
-    fn tell_again(&mut self, letter: &Letter) {
-        let keep = !letter.epochs.has(self.epoch);
-        let request = HoldRequest { keep, ..HoldRequest::new(letter.user, self.epoch, letter.mid) };
-        self.calls.set(By::Router, Call { request, way: None, answer: None });
+    /// `Router::had_here`: what comes back from one's own inbox was not here.
+    fn had_here(&self, rules: &Rules, letter: &Letter, back_from: Option<Epoch>) -> bool {
+        let was_own_inbox = back_from == Some(self.epoch) && !rules.has(Bug::OwnInboxCountsAsHere);
+        !was_own_inbox && letter.epochs.has(self.epoch)
     }
 
-    /// `Router::leave_route`: forgets it behind the last that is still to come.
-    fn leave_route(&mut self, user: User, generation: u8) {
-        let Some(route) = self.routes.get_mut(user) else { return };
-        if route.generation != generation {
+    /// `Router::tell_again`: whoever owns the user by now; `silent` is not taken for deaf.
+    fn tell_again(&mut self, rules: &Rules, silent: Epoch, letter: Letter) {
+        if self.again.get(letter.mid) != Some(&Again::Here) {
+            self.again.set(letter.mid, Again::Unconfirmed);
+        }
+        let keep = !self.had_here(rules, &letter, Some(silent));
+        let Letter { user, mid, epochs: tried, .. } = letter.but(silent);
+        let request = HoldRequest { tried, keep, ..HoldRequest::new(user, self.epoch, mid) };
+        self.send_on(request);
+    }
+
+    /// `Router::send_on`: to all who have the user by now, here at once.
+    fn send_on(&mut self, mut request: HoldRequest) {
+        let was_here = request.tried.has(self.epoch) && !request.deaf.has(self.epoch);
+        if !was_here && self.give_here(request.user, request.mid) {
+            request.tried.add(self.epoch);
+            request.keep = false;
+        }
+        self.calls.set(By::Router, Call { request, answer: None });
+    }
+
+    /// `Router::give_here`: whether connections here have it now.
+    fn give_here(&mut self, user: User, mid: Mid) -> bool {
+        let is_here = self.deliver_to_claimed(user, mid) > 0;
+        if is_here {
+            self.again.set(mid, Again::Here);
+        }
+        is_here
+    }
+
+    /// `Router::follow`: what a script has published is to be confirmed, too.
+    fn follow(&mut self, request: &HoldRequest, owners: &Set<Epoch>) {
+        let HoldRequest { user, mid, from, tried, deaf, .. } = request;
+        if matches!(self.again.get(*mid), Some(Again::Here | Again::Unconfirmed)) {
             return;
         }
-        route.returned += 1;
-        if route.returned >= route.sent {
-            self.routes.take(user);
+        let letter = Letter { user: *user, mid: *mid, from: *from, epochs: owners.clone() };
+        let told = |owner: &Epoch| owner != from && !tried.has(*owner) && !deaf.has(*owner);
+        for owner in owners.keys().filter(told) {
+            self.told.or_default(owner).push(letter.clone());
         }
     }
 
+    /// `Router::send_to_missing`: `owner` has it, and says who has not.
     fn send_to_missing(&mut self, letter: Letter) {
         let Letter { user, mid, epochs: missing, from: owner } = letter;
         let me = self.epoch;
         let others: Set<Epoch> = missing.keys().filter(|epoch| *epoch != me).collect();
         let named: Set<Epoch> = others.keys().chain([owner]).collect();
-        self.learn(user, named.clone());
         if missing.has(me) {
             self.deliver(user, mid, true, &named);
         }
-        self.mail(user, mid, &others, named);
+        self.mail(user, mid, &others, named.clone());
+        let known = self.routes.get(user).map(|route| route.epochs.clone()).unwrap_or_default();
+        self.learn(user, known.keys().chain(named.keys()).collect());
     }
 
     /// `Router::learn`
     fn learn(&mut self, user: User, owners: Set<Epoch>) {
         let epochs: Set<Epoch> = owners.keys().filter(|epoch| *epoch != self.epoch).collect();
-        if !epochs.is_empty() {
-            let generation = self.routes.get(user).map_or(0, |route| route.generation + 1);
-            let route = Route { generation, epochs, sent: 0, returned: 0, is_hit: false };
-            self.routes.set(user, route);
+        if !epochs.is_empty() && !epochs.keys().any(|epoch| self.is_deaf(epoch)) {
+            self.take_route(user, epochs);
         }
     }
 }

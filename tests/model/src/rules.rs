@@ -56,6 +56,16 @@ pub enum Bug {
     ForgottenThoughHad,
     /// What is told again is not known by its id.
     ToldAgainUnknown,
+    /// A route that leads nowhere is closed, and nobody waits for what is on its way back.
+    NobodyWaits,
+    /// What comes while a connection is being claimed is not passed on to its siblings (as it once was
+    /// not).
+    ArrivedNotPassedOn,
+    /// Whoever is given a second copy of a message names others again (as it once did).
+    CopiesAnswered,
+    /// A sibling is forgotten when the router comes to what has come back, not when that is read (as it
+    /// once was).
+    SiblingForgottenLate,
 }
 
 /// How users are spread.
@@ -141,12 +151,19 @@ pub struct Bounds {
     pub faults: u32,
     /// Whether a member may be thought dead that is only slow, and beats again before the kill.
     pub false_suspicion: bool,
+    /// Whether nobody connects where a message is sent from.
+    pub apart: bool,
     /// Whether what is published between instances is confirmed, or told again. Then the story
     /// begins with the first user at the second instance, and the first instance knows a way there.
     pub confirms: bool,
 }
 
 impl Bounds {
+    /// Whether messages come in order: while their user moves once, to where they are not sent from.
+    pub fn has_order(&self) -> bool {
+        self.apart && self.closes <= 1
+    }
+
     /// Nothing happens.
     pub fn new(instances: u32, users: u32, devices: u32) -> Self {
         Self {
@@ -165,6 +182,7 @@ impl Bounds {
             stops: 0,
             faults: u32::MAX,
             false_suspicion: false,
+            apart: false,
             confirms: false,
         }
     }

@@ -109,11 +109,20 @@ impl World {
 
     /// `Work::fetch_held`: every connection of the user here gets what was held.
     fn fetch_held(&mut self, rules: &Rules, at: InstanceId, claim: &Claim, tag: Tag) {
-        let claim = Claim { since: Some(tag.since), ..*claim };
+        let (user, claim) = (claim.user, Claim { since: Some(tag.since), ..*claim });
         let claimed = self.redis().connect(rules, &claim, tag.since);
         if let Claimed::Registered(registered) = claimed {
-            for mid in registered.page {
-                self.instance(at).deliver_to_open(claim.user, mid, false, &Set::default());
+            let instance = self.instance(at);
+            let page = registered.page.into_iter();
+            for held in page {
+                if held.is_named && instance.has_seen(user, held.mid) {
+                    continue;
+                }
+                if instance.deliver_to_open(user, held.mid, false, &Set::default()) > 0
+                    && held.is_named
+                {
+                    instance.note_seen(user, held.mid);
+                }
             }
         }
     }

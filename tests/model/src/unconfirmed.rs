@@ -3,7 +3,7 @@
 use crate::{
     envelope::Envelope,
     ids::{Device, Epoch, InstanceId, Mid, Number, User},
-    instance::{Connection, Instance, Payload, Phase, Returned, Route},
+    instance::{Connection, Instance, Phase, Returned, Route},
     map::Set,
     redis::Tag,
     rules::{Bug, Rules},
@@ -11,25 +11,28 @@ use crate::{
 };
 
 impl World {
-    /// A user is at the second instance, and the first one knows a way there. If there is a third, the
-    /// user is there by now, too, and the second has not read that yet.
+    /// A user is at all instances but the first one, which knows a way to them. Where that is more than
+    /// one, the last is new: the others have not read that yet, and no way leads there.
     pub fn settle(&mut self, rules: &Rules) {
-        let (user, here) = (User(0), self.peek(InstanceId(1)).epoch);
+        let user = User(0);
         let all: Vec<_> = self.instances().map(|(at, _)| at).collect();
-        for at in &all {
-            self.instance(*at).seen = (!rules.has(Bug::ToldAgainUnknown)).then(Set::default);
+        if rules.has(Bug::ToldAgainUnknown) {
+            all.iter().for_each(|at| self.instance(*at).seen = None);
         }
-        for at in all.into_iter().skip(1) {
-            self.settle_at(rules, at, user);
+        let mut owners = all[1..].to_vec();
+        owners.iter().for_each(|at| self.settle_at(rules, *at, user));
+        let new = owners.pop_if(|_| all.len() > 2).map(|at| (at, self.peek(at).epoch));
+        let known: Set<Epoch> = owners.iter().map(|at| self.peek(*at).epoch).collect();
+        for at in owners {
+            let epoch = self.peek(at).epoch;
+            let others = known.keys().filter(|other| *other != epoch);
+            others.for_each(|other| self.instance(at).add_sibling(user, other));
+            if let Some((newcomer, new)) = new {
+                self.redis().publish(epoch, [Envelope::OwnerAdded(user, new)]);
+                self.instance(newcomer).add_sibling(user, epoch);
+            }
         }
-        let third = self.instances().nth(2).map(|(_, one)| one.epoch);
-        if let Some(there) = third {
-            self.redis().publish(here, [Envelope::OwnerAdded(user, there)]);
-            self.instance(InstanceId(2)).add_sibling(user, here);
-        }
-        let epochs = [here].into_iter().collect();
-        let way = Route { generation: 0, epochs, sent: 0, returned: 0, is_hit: false };
-        self.instance(InstanceId(0)).routes.set(user, way);
+        self.instance(InstanceId(0)).routes.set(user, Route::new(known));
     }
 
     fn settle_at(&mut self, rules: &Rules, at: InstanceId, user: User) {
@@ -68,7 +71,7 @@ impl World {
             return;
         }
         let letters = unread.into_iter().flat_map(|payload| payload.letters);
-        instance.returns.extend(letters.map(Returned::Unconfirmed));
+        instance.returns.extend(letters.map(|letter| Returned::Unconfirmed(to, letter)));
     }
 
     /// Peers that are silent: whoever reads confirms before anybody doubts it.
@@ -103,30 +106,17 @@ impl Instance {
             Returned::Unheard(_, letter)
             | Returned::NotMine(letter)
             | Returned::AlsoOwned(letter)
-            | Returned::Unconfirmed(letter) => letter.mid,
+            | Returned::Unconfirmed(_, letter) => letter.mid,
         });
-        // Where nothing is confirmed, nothing is claimed of it once an instance has failed.
-        lanes.chain(returns).filter(|_| self.seen.is_some())
+        let waiting = self.waiting.iter().map(|waiting| waiting.mid);
+        lanes.chain(returns).chain(waiting)
     }
 
-    /// `Relay::seal`: asks for the confirmation of a payload that has messages in it.
-    pub fn seal(&mut self, payload: &mut Vec<Envelope>) -> Option<u8> {
-        let delivers = |one: &Envelope| matches!(one, Envelope::Deliver(_));
-        payload.iter().any(delivers).then(|| {
-            self.payloads += 1;
-            payload.push(Envelope::Confirm(self.epoch, self.payloads));
-            self.payloads
-        })
-    }
-
-    /// `Unconfirmed::keep`
-    pub fn keep(&mut self, to: Epoch, number: u8, payload: Vec<Envelope>) {
-        let letters = payload.into_iter().filter_map(|envelope| match envelope {
-            Envelope::Deliver(letter) => Some(letter),
-            _ => None,
-        });
-        let letters = letters.collect();
-        self.unconfirmed.or_default(to).push(Payload { number, letters });
+    /// `Relay::seal`: asks for the confirmation of a payload.
+    pub fn seal(&mut self, payload: &mut Vec<Envelope>) -> u8 {
+        self.payloads += 1;
+        payload.push(Envelope::Confirm(self.epoch, self.payloads));
+        self.payloads
     }
 
     /// `Relay::confirm`

@@ -26,10 +26,16 @@ pub struct Message {
     /// Connections that were open where all was well, also if nobody knew of them; only where what
     /// is published is confirmed.
     pub owed: Set<(Number, Epoch)>,
+    /// What its sender has said to this user before, if some of that had come back by then.
+    pub behind: Set<Mid>,
     /// Some client has it.
     pub reached: bool,
-    /// How often it came back.
+    /// How often it came back to where it was said.
     pub returns: u8,
+    /// And to who had passed it on.
+    pub returns_elsewhere: u8,
+    /// How often an owner named others who had not had it.
+    pub widened: u8,
     /// A fault took it, and it was counted as a possible loss.
     pub lost: bool,
 }
@@ -98,8 +104,11 @@ impl World {
                 due: Set::default(),
                 known: false,
                 owed: Set::default(),
+                behind: Set::default(),
                 reached: false,
                 returns: 0,
+                returns_elsewhere: 0,
+                widened: 0,
                 lost: false,
             })
         });
@@ -148,6 +157,11 @@ impl World {
         self.instances.iter().enumerate().map(|(at, one)| (InstanceId(at as u32), &**one))
     }
 
+    /// A message, to be looked at.
+    pub fn peek_message(&self, mid: Mid) -> &Message {
+        &self.messages[mid.0 as usize]
+    }
+
     /// A message, to be changed.
     pub fn message(&mut self, mid: Mid) -> &mut Message {
         Arc::make_mut(&mut self.messages[mid.0 as usize])
@@ -172,6 +186,25 @@ impl World {
         let message = self.message(mid);
         (message.sent, message.due, message.known) = (true, due, known);
         message.owed = owed;
+    }
+
+    /// Notes that this message must not overtake those before it.
+    pub fn note_behind(&mut self, mid: Mid) {
+        let Message { from, user, .. } = *self.messages[mid.0 as usize];
+        let before =
+            |(other, one): &(Mid, &Message)| *other < mid && one.from == from && one.user == user;
+        let behind = self.messages().filter(before).map(|(other, _)| other).collect();
+        self.message(mid).behind = behind;
+    }
+
+    /// Notes that a message came back.
+    pub fn note_return(&mut self, at: InstanceId, mid: Mid) {
+        let message = self.message(mid);
+        if message.from == at {
+            message.returns += 1;
+        } else {
+            message.returns_elsewhere += 1;
+        }
     }
 
     /// The instances under whose present epoch the user is registered.

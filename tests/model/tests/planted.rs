@@ -26,6 +26,11 @@ fn same_device() -> Bounds {
     Bounds { stable_devices: true, ..twice() }
 }
 
+/// The same, on instances from which nothing is sent.
+fn moves_elsewhere() -> Bounds {
+    Bounds { connects: 2, closes: 1, apart: true, ..Bounds::new(3, 1, 1) }
+}
+
 fn with_messages(bounds: Bounds, count: usize) -> Bounds {
     Bounds { messages: vec![(InstanceId(0), User(0)); count], ..bounds }
 }
@@ -88,6 +93,18 @@ fn planted(bug: Bug) -> Planted {
             let bounds = Bounds { pauses: 1, confirms: true, ..Bounds::new(2, 1, 1) };
             (with_messages(bounds, 1), must::TWICE, 11)
         }
+        Bug::NobodyWaits => (with_messages(moves_elsewhere(), 2), must::ORDER, 21),
+        Bug::ArrivedNotPassedOn => {
+            let bounds = Bounds { closes: 1, connects: 3, confirms: true, ..Bounds::new(3, 1, 1) };
+            (with_messages(bounds, 1), must::DELIVERED, 16)
+        }
+        Bug::CopiesAnswered => {
+            let bounds = Bounds { confirms: true, ..Bounds::new(4, 1, 1) };
+            (with_messages(bounds, 1), must::ONCE_EACH, 28)
+        }
+        Bug::SiblingForgottenLate => {
+            (with_messages(Bounds { closes: 1, connects: 3, ..twice() }, 1), must::SIBLINGS, 23)
+        }
         Bug::ReleaseRememberedLate => {
             (Bounds { closes: 1, failovers: 1, ..twice() }, must::GHOST, 15)
         }
@@ -95,7 +112,7 @@ fn planted(bug: Bug) -> Planted {
     Planted { bug, bounds, broken, steps }
 }
 
-const ALL: [Bug; 24] = [
+const ALL: [Bug; 28] = [
     Bug::ReleaseWithoutCompare,
     Bug::NoTombstone,
     Bug::ReapBeforeFence,
@@ -120,6 +137,10 @@ const ALL: [Bug; 24] = [
     Bug::UnconfirmedForgotten,
     Bug::ForgottenThoughHad,
     Bug::ToldAgainUnknown,
+    Bug::NobodyWaits,
+    Bug::CopiesAnswered,
+    Bug::ArrivedNotPassedOn,
+    Bug::SiblingForgottenLate,
 ];
 
 #[test]

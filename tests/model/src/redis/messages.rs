@@ -63,7 +63,7 @@ impl Mailbox {
     }
 
     fn has(&self, mid: Mid) -> bool {
-        self.entries.iter().any(|(_, other)| *other == mid)
+        self.entries.iter().any(|(seq, other)| *other == mid && !self.renamed.has(*seq))
     }
 }
 
@@ -102,6 +102,9 @@ impl Redis {
         mailbox.drop_read(marker);
         let seq = mailbox.last_seq().unwrap_or(0) + 1;
         mailbox.entries.push((seq, mid));
+        if !is_named {
+            mailbox.renamed.add(seq);
+        }
         Fate::Kept
     }
 }
@@ -112,5 +115,7 @@ impl Mailbox {
         let read = self.entries.iter().take_while(|(seq, _)| *seq <= marker).count();
         let dropped = read.min(self.entries.len().saturating_sub(1));
         self.entries.drain(..dropped);
+        let first = self.entries.first().map_or(0, |(seq, _)| *seq);
+        self.renamed.retain(|seq| seq >= first);
     }
 }

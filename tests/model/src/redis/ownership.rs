@@ -33,9 +33,18 @@ pub struct Registered {
     /// The connection whose place it took.
     pub old: Option<Tag>,
     /// What was held, oldest first (`connect`).
-    pub page: Vec<Mid>,
+    pub page: Vec<Held>,
     /// Whether something is held (`assert`).
     pub more_held: bool,
+}
+
+/// A message out of the mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// Which message.
+    pub mid: Mid,
+    /// Whether it is held under the name by which others may have had it.
+    pub is_named: bool,
 }
 
 /// The answer to a [`Claim`].
@@ -74,11 +83,11 @@ impl Redis {
     }
 
     /// GETDEL of the marker, and what stands behind it.
-    pub fn read_held(&mut self, user: User) -> Vec<Mid> {
+    pub fn read_held(&mut self, user: User) -> Vec<Held> {
         let Some(marker) = self.markers.take(user) else { return Vec::new() };
-        let entries = self.mailboxes.get(user).map(|mailbox| mailbox.entries.iter());
-        let held = entries.into_iter().flatten().filter(|(seq, _)| *seq > marker);
-        held.map(|(_, mid)| *mid).collect()
+        let Some(mailbox) = self.mailboxes.get(user) else { return Vec::new() };
+        let held = mailbox.entries.iter().filter(|(seq, _)| *seq > marker);
+        held.map(|(seq, mid)| Held { mid: *mid, is_named: !mailbox.renamed.has(*seq) }).collect()
     }
 
     /// `assert.lua` for one connection: registers again, and says whether something is held.

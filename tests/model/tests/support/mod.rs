@@ -127,6 +127,16 @@ pub fn larger() -> Vec<Exploration> {
         )
         .sees(&[seen::HAND_OVER, seen::STALE_ROUTE, seen::ALSO_OWNED]),
         Exploration::new(
+            "two messages, one move elsewhere",
+            Bounds { connects: 2, closes: 1, apart: true, ..classic(3, 1, 1, 2) },
+        )
+        .sees(&[seen::HAND_OVER, seen::STALE_ROUTE, seen::ALSO_OWNED, seen::WAIT]),
+        Exploration::new(
+            "a way that is old, one comes back there",
+            Bounds { connects: 3, closes: 1, confirms: true, ..classic(3, 1, 1, 1) },
+        )
+        .sees(&[seen::STALE_ROUTE, seen::ALSO_OWNED]),
+        Exploration::new(
             "a pause, two connects, one closed",
             Bounds { connects: 2, closes: 1, pauses: 1, ..classic(2, 1, 1, 0) },
         )
