@@ -206,7 +206,8 @@ impl Router {
             self.shared.hub.note_seen(user, mid);
         }
         let lanes: Lanes = local.siblings.iter().map(|epoch| relay.lane(*epoch)).collect();
-        self.send(relay, &lanes, self.letter(user, mid, delivery.text.clone(), named.clone()));
+        let letter = self.letter(user, mid, delivery.text.clone(), named.clone());
+        self.send_copies(relay, &lanes, letter);
         is_unsure.then(|| SlowMessage::also(user, mid, delivery.text, named))
     }
 
@@ -254,17 +255,28 @@ impl Router {
 
     /// Puts a letter on each lane; false if the first has no room, so that nothing was sent.
     fn send(&self, relay: &Relay, lanes: &[Arc<Lane>], letter: Letter) -> bool {
+        let Some((first, others)) = lanes.split_first() else { return true };
         let envelope = Envelope::Deliver(letter);
-        for (at, lane) in lanes.iter().enumerate() {
-            if relay.send(lane, &envelope) {
-                self.count(&self.shared.counters.remote, 1);
-            } else if at == 0 {
-                return false;
-            } else {
-                self.count(&self.shared.counters.dropped, 1);
-            }
+        if !relay.send(first, &envelope) {
+            return false;
         }
+        self.count(&self.shared.counters.remote, 1);
+        others.iter().for_each(|lane| self.send_copy(relay, lane, &envelope));
         true
+    }
+
+    /// Puts a letter that somebody has already on each lane.
+    fn send_copies(&self, relay: &Relay, lanes: &[Arc<Lane>], letter: Letter) {
+        let envelope = Envelope::Deliver(letter);
+        lanes.iter().for_each(|lane| self.send_copy(relay, lane, &envelope));
+    }
+
+    fn send_copy(&self, relay: &Relay, lane: &Arc<Lane>, envelope: &Envelope) {
+        if relay.send(lane, envelope) {
+            return self.count(&self.shared.counters.remote, 1);
+        }
+        self.count(&self.shared.counters.dropped, 1);
+        self.count(&relay.losses().overflow, 1);
     }
 
     fn letter(&self, user: UserHash, mid: MessageId, payload: Bytes, epochs: Vec<Epoch>) -> Letter {

@@ -51,7 +51,7 @@ impl Router {
             let lack = siblings.iter().filter(|sibling| !delivery.also().contains(sibling));
             let lanes: Lanes = lack.map(|sibling| relay.lane(*sibling)).collect();
             let has = [self.shared.epoch.get()].into_iter().chain(siblings.iter().copied());
-            self.send(relay, &lanes, self.letter(user, mid, delivery.text, has.collect()));
+            self.send_copies(relay, &lanes, self.letter(user, mid, delivery.text, has.collect()));
         }
     }
 

@@ -172,7 +172,7 @@ impl Router {
             let delivery = Delivery::named(mid, payload.clone()).also_to(others);
             self.shared.hub.deliver(user, &delivery);
         }
-        self.send(relay, &lanes, self.letter(user, mid, payload, named.clone()));
+        self.send_copies(relay, &lanes, self.letter(user, mid, payload, named.clone()));
         // Behind it, and besides those who are known already: the owner has named none of these.
         let known = self.shared.routes.get(&user);
         named.extend(known.iter().flat_map(|route| route.lanes().iter().map(|lane| lane.epoch())));
