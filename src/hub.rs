@@ -52,6 +52,8 @@ pub struct LocalDelivery {
     pub known: bool,
     /// Whether they have had it before.
     pub had: bool,
+    /// The name by which it was given; it has one wherever there are siblings.
+    pub mid: Option<MessageId>,
 }
 
 impl LocalDelivery {
@@ -137,9 +139,14 @@ impl Hub {
             local.had = true;
             return local;
         }
+        // What siblings are told of has one name everywhere.
+        let named = (delivery.mid.is_none() && !local.siblings.is_empty())
+            .then(|| Delivery::named(MessageId::random(), delivery.text.clone()));
+        let delivery = named.as_ref().unwrap_or(delivery);
+        local.mid = delivery.mid;
         (local.delivered, local.full) = entry.give(delivery);
-        // With siblings the leaving connection would hand on what they get anyway.
-        if !local.is_open() && local.siblings.is_empty() {
+        // Also if there are siblings: theirs may be leaving, too, and the last that lets go keeps it.
+        if !local.is_open() {
             entry.give_to_leaving(delivery);
         }
         local

@@ -98,6 +98,8 @@ struct Shared {
     now: AtomicU64,
     /// Messages that came back, and what has become of them.
     again: Cache<MessageId, Again>,
+    /// Messages that a connection here had and has let go unread.
+    let_go: Cache<MessageId, ()>,
     counters: Counters,
 }
 
@@ -125,7 +127,8 @@ impl Router {
             learnt: AtomicU64::new(0),
             closed_until: AtomicU64::new(0),
             now: AtomicU64::new(0),
-            again: take_back::again(),
+            again: take_back::remembered(),
+            let_go: take_back::remembered(),
             counters: Counters::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -200,8 +203,8 @@ impl Router {
         // Only who really has it may be named: what nobody has had may be held.
         let me = local.is_open().then(|| self.shared.epoch.get());
         let named: Vec<_> = me.into_iter().chain(local.siblings.iter().copied()).collect();
-        let mid = MessageId::random();
-        if me.is_some() {
+        let mid = local.mid.unwrap_or_else(MessageId::random);
+        if me.is_some() && local.mid.is_none() {
             // What is told to the others may find its way back here.
             self.shared.hub.note_seen(user, mid);
         }
@@ -345,6 +348,7 @@ impl Router {
 
     fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
         let HoldRequest { user, mid, payload: text, from: me, tried, deaf, .. } = request;
+        self.learn_siblings(user, me, &answer.owners);
         match answer.fate {
             Fate::Kept(_) => {
                 self.count(&self.shared.counters.held, 1);
@@ -355,6 +359,10 @@ impl Router {
                 // Only if all of them heard it is it known who did.
                 if answer.heard == answer.owners.len() as u64 {
                     self.shared.relay.iter().for_each(|relay| relay.set_heard(&answer.owners));
+                } else if answer.owners.contains(&me) && !tried.contains(&me) {
+                    // Perhaps not by the inbox here.
+                    let delivery = Delivery::named(mid, text.clone());
+                    self.shared.hub.deliver_to_open(user, &delivery);
                 }
                 let letter = self.letter(user, mid, text, answer.owners.clone());
                 self.follow(&letter, |owner| !tried.contains(&owner) && !deaf.contains(&owner));
@@ -380,6 +388,18 @@ impl Router {
         let others = letter.epochs.iter().copied().filter(|owner| *owner != letter.from);
         for owner in others.filter(|owner| told(*owner)) {
             relay.follow(&relay.lane(owner), letter.clone());
+        }
+    }
+
+    /// Who owns a user of this instance, too. An answer of theirs may be older than their word that they
+    /// have the user again, and come behind it.
+    fn learn_siblings(&self, user: UserHash, me: Epoch, owners: &[Epoch]) {
+        if !owners.contains(&me) {
+            return;
+        }
+        let silent = self.silent_among(owners);
+        for owner in owners.iter().filter(|owner| **owner != me && !silent.contains(owner)) {
+            self.shared.hub.add_sibling(user, *owner);
         }
     }
 

@@ -14,8 +14,9 @@ const DEFAULT_FILE: &str = "/etc/wsfleetd/wsfleetd.toml";
 /// Where systemd names the directory of a service's credentials.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where systemd finds them (systemd.exec(5), `LoadCredential=`).
-const CREDSTORES: &str = "/etc/credstore:/run/credstore:/usr/lib/credstore";
+/// Where systemd finds them (systemd.exec(5), `LoadCredential=`); the first are the machine's own.
+const CREDSTORES: &str =
+    "/run/credentials/@system:/etc/credstore:/run/credstore:/usr/lib/credstore";
 
 /// The file, its `conf.d` and the process's environment.
 #[derive(Clone, Debug)]

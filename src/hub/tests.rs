@@ -88,13 +88,22 @@ fn what_comes_while_the_last_connection_leaves_is_not_lost() {
 }
 
 #[test]
-fn a_leaving_connection_leaves_what_comes_to_the_siblings() {
+fn what_comes_to_a_leaving_connection_has_the_name_by_which_its_siblings_get_it() {
     let desk = Desk::new();
-    let phone = desk.connect("Sid", 100);
-    desk.hub.add_sibling(desk.hasher.hash("Sid"), Epoch::random());
-    phone.outbox().close();
-    let sent = desk.send("Sid", "1");
-    assert_eq!((sent.known, sent.is_open(), sent.siblings.len()), (true, false, 1));
+    let (phone, sibling) = (desk.connect("Sid", 100), Epoch::random());
+    let sid = desk.hasher.hash("Sid");
+    assert_eq!(desk.send("Sid", "0").mid, None, "nobody else is told");
+    desk.hub.add_sibling(sid, sibling);
+    let open = desk.send("Sid", "1");
+    assert!(open.mid.is_some_and(|mid| !desk.hub.note_seen(sid, mid)), "a copy may come back");
+    assert_eq!(phone.outbox().close().pop().and_then(|one| one.mid), open.mid);
+    let left = desk.send("Sid", "2");
+    assert_eq!((left.known, left.is_open(), left.siblings.len()), (true, false, 1));
+    let there = MessageId::random();
+    assert!(!desk.hub.deliver(sid, &Delivery::named(there, "3".into())).is_open());
+    let all = desk.hub.remove_if_drained(&phone);
+    assert_eq!(all.iter().map(|one| one.mid).collect::<Vec<_>>(), [left.mid, Some(there)]);
+    assert!(all.iter().all(|one| one.also() == [sibling]), "who answers for it too");
     assert!(desk.hub.remove_if_drained(&phone).is_empty(), "nothing is handed on twice");
 }
 
@@ -189,6 +198,23 @@ fn what_was_not_written_is_handed_on_by_the_last_who_was_given_it() {
     let left = let_go(&laptop);
     assert_eq!(told(&left), ["2", "1", "3"]);
     assert_eq!(told(&let_go(&tablet)), ["4"], "which nobody else was given");
+}
+
+#[test]
+fn of_two_that_were_handed_it_together_the_last_hands_on() {
+    let desk = Desk::new();
+    let (sid, mid) = (desk.hasher.hash("Sid"), MessageId::random());
+    let let_go = |one: &Connection| desk.hub.let_go(one, one.outbox().close());
+    let phone = desk.connect("Sid", 100);
+    desk.hub.deliver(sid, &Delivery::named(mid, "1".into()));
+    let (laptop, tablet) = (desk.connect("Sid", 100), desk.connect("Sid", 100));
+    let left = let_go(&phone);
+    assert_eq!(desk.hub.hand_on(sid, &left[0]), 2);
+    desk.hub.remove(&phone);
+    assert!(let_go(&laptop).is_empty(), "the tablet has it, too");
+    assert!(!desk.hub.note_seen(sid, mid));
+    assert_eq!(told(&let_go(&tablet)), ["1"]);
+    assert!(desk.hub.note_seen(sid, mid));
 }
 
 #[test]

@@ -41,13 +41,17 @@ impl User {
         }
         let place = delivery.place();
         let had = self.connections.iter().filter(|one| one.answers_for(place)).count();
-        let copy = delivery.clone().at(0);
+        // Those that get it now answer for each other, and so does who has had it.
+        self.given += 1;
+        let copy = delivery.clone().at(self.given);
         let (taken, full) = self.push(&copy, |one| !one.answers_for(place));
         had + taken + full
     }
 
     /// With nobody open, one that is closing takes the message and will see that it is held.
     pub fn give_to_leaving(&self, delivery: &Delivery) -> bool {
+        let mut delivery = delivery.clone();
+        delivery.add_also(self.siblings.iter().copied());
         self.connections.iter().any(|connection| connection.outbox().push_leaving(delivery.clone()))
     }
 

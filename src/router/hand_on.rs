@@ -46,6 +46,7 @@ impl Router {
         if siblings.is_empty() {
             return;
         }
+        // Whoever of them proves to be gone must not count as one who has it.
         for delivery in connection.outbox().named() {
             let Some(mid) = delivery.mid else { continue };
             let lack = siblings.iter().filter(|sibling| !delivery.also().contains(sibling));
@@ -57,13 +58,20 @@ impl Router {
 
     /// Whether it was kept.
     async fn hand_on_one(&self, user: UserHash, delivery: Delivery) -> bool {
-        let is_here = self.shared.hub.hand_on(user, &delivery) > 0;
+        // By one name here and elsewhere: whoever is told may tell us.
         let (me, name) = (self.shared.epoch.get(), delivery.name_to_keep());
+        let delivery = delivery.renamed(name);
+        let is_here = self.shared.hub.hand_on(user, &delivery) > 0;
+        if !is_here {
+            // Whoever else has it may send it back.
+            self.shared.let_go.insert(name, ());
+        }
         trace!(target: TRACE, "hand-on epoch={me} mid={name}");
         let mut tried = delivery.also().to_vec();
         let mut deaf = self.silent_among(&tried);
-        // Who else has it answers for it. What is said to one's own inbox would come back.
-        let keep = if is_here || !tried.is_empty() { Keep::No } else { self.keep_of_known() };
+        // Who else has it and is still there answers for it. What is said to one's own inbox would
+        // come back.
+        let keep = if is_here { Keep::No } else { self.keep_of_known() };
         if is_here { &mut tried } else { &mut deaf }.push(me);
         let message = Undelivered { user, mid: name, text: delivery.text, tried, deaf, keep };
         let Some((request, answer)) = self.ask(message).await else { return false };

@@ -35,7 +35,7 @@ pub(super) enum Again {
 }
 
 /// Remembers them.
-pub(super) fn again() -> Cache<MessageId, Again> {
+pub(super) fn remembered<T: Clone + Send + Sync + 'static>() -> Cache<MessageId, T> {
     Cache::builder().max_capacity(AGAIN).time_to_live(AGAIN_TTL).build()
 }
 
@@ -63,16 +63,16 @@ impl Router {
         match returned {
             Returned::Unheard(epoch, letter) => {
                 self.close_route(letter.user, &[epoch]);
-                self.redirect(letter, Some(epoch)).await;
+                self.redirect(self.but_who_said_no(letter), Some(epoch)).await;
             }
             Returned::NotMine(letter) => {
                 self.close_route(letter.user, &[letter.from]);
-                self.redirect_from(letter.from, letter).await;
+                self.redirect_from(letter.from, self.but_who_said_no(letter)).await;
             }
             Returned::AlsoOwned(letter) => self.send_to_missing(letter),
             Returned::Unconfirmed(peer, letter) => {
                 self.close_route(letter.user, &[peer]);
-                self.tell_again(peer, letter).await;
+                self.tell_again(peer, self.but_who_said_no(letter)).await;
             }
         }
     }
@@ -84,24 +84,26 @@ impl Router {
     async fn redirect_from(&self, owner: Epoch, letter: Letter) {
         let is_here = self.had_here(&letter, Some(owner))
             || self.give_here(letter.user, letter.mid, &letter.payload);
+        if is_here || self.shared.again.contains_key(&letter.mid) {
+            return self.redirect(letter, Some(owner)).await;
+        }
+        self.shared.again.insert(letter.mid, Again::Told(owner));
+        self.redirect(letter.but(owner), None).await;
+    }
+
+    /// Without who has said before that the user is not there: it will not answer once more, may have
+    /// the user by now, and, if it was this instance, had nobody who was given it.
+    fn but_who_said_no(&self, letter: Letter) -> Letter {
         match self.shared.again.get(&letter.mid) {
-            // Who said so then may have the user by now: it is not one of those who will answer.
-            Some(Again::Told(first)) if !is_here && first != owner => {
-                self.redirect(letter.but(first), Some(owner)).await;
-            }
-            None if !is_here => {
-                self.shared.again.insert(letter.mid, Again::Told(owner));
-                self.redirect(letter.but(owner), None).await;
-            }
-            _ => self.redirect(letter, Some(owner)).await,
+            Some(Again::Told(first)) => letter.but(first),
+            _ => letter,
         }
     }
 
     /// `deaf` does not have the user: whoever else was tried answers for itself. A message that
     /// connections here have had already goes to other owners, but is never kept.
     async fn redirect(&self, letter: Letter, deaf: Option<Epoch>) {
-        let was_given = self.shared.again.get(&letter.mid) == Some(Again::Here);
-        let was_here = was_given || self.had_here(&letter, deaf);
+        let was_here = self.had_here(&letter, deaf);
         let Letter { user, mid, payload: text, epochs: tried, .. } = letter;
         let mut silent = self.silent_among(&tried);
         silent.extend(deaf);
@@ -109,11 +111,13 @@ impl Router {
         self.send_on(Undelivered { user, mid, text, tried, deaf: silent, keep }).await;
     }
 
-    /// Whether it was sent here, too. What comes back from one's own inbox was not here, though the
-    /// script named this owner.
+    /// Whether connections here had it, and none of them has let it go unread. What comes back from
+    /// one's own inbox was not here, though the script named this owner.
     fn had_here(&self, letter: &Letter, back_from: Option<Epoch>) -> bool {
         let me = self.shared.epoch.get();
-        back_from != Some(me) && letter.epochs.contains(&me)
+        let was_given = self.shared.again.get(&letter.mid) == Some(Again::Here);
+        let was_sent = back_from != Some(me) && letter.epochs.contains(&me);
+        (was_given || was_sent) && !self.shared.let_go.contains_key(&letter.mid)
     }
 
     /// Tells whoever owns the user by now, but for those who answer for themselves. `silent` is not
