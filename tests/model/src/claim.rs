@@ -51,7 +51,9 @@ impl World {
                 let arrived = std::mem::replace(&mut connection.queue, page);
                 connection.queue.extend(arrived);
                 self.note(at, number, &registered);
-                self.instance(at).pass_on(rules, number);
+                for mid in self.instance(at).pass_on(rules, number) {
+                    self.message(mid).passed_on += 1;
+                }
                 if !rules.has(Bug::NoDisplacement) {
                     self.displace_here(at, &registered);
                 }
@@ -201,7 +203,10 @@ impl World {
         let delivery = late.remove(0);
         let me = instance.epoch;
         let is_here = instance.hand_on_here(user, &delivery) > 0;
-        let keep = !is_here && delivery.also.is_empty();
+        if !is_here {
+            instance.let_go.add(delivery.mid);
+        }
+        let keep = !is_here;
         let mut tried = delivery.also.clone();
         let mut deaf = Set::default();
         if is_here { &mut tried } else { &mut deaf }.add(me);
@@ -212,19 +217,23 @@ impl World {
 }
 
 impl Instance {
-    /// `Router::pass_on`: the siblings get what came from peers before they were known here.
-    fn pass_on(&mut self, rules: &Rules, number: Number) {
+    /// `Router::pass_on`: the siblings get what came from peers before they were known here. Answers what
+    /// each was sent.
+    fn pass_on(&mut self, rules: &Rules, number: Number) -> Vec<Mid> {
         let connection = self.connection(number);
         let (user, arrived) = (connection.user, connection.queue.clone());
         let siblings = self.siblings.get(user).cloned().unwrap_or_default();
         if siblings.is_empty() || rules.has(Bug::ArrivedNotPassedOn) {
-            return;
+            return Vec::new();
         }
+        let mut passed_on = Vec::new();
         let has: Set<Epoch> = siblings.keys().chain([self.epoch]).collect();
         for Delivery { mid, also, .. } in arrived.into_iter().filter(|one| one.is_named) {
-            let lack = siblings.keys().filter(|sibling| !also.has(*sibling)).collect();
+            let lack: Set<Epoch> = siblings.keys().filter(|one| !also.has(*one)).collect();
+            passed_on.extend(lack.keys().map(|_| mid));
             self.mail(user, mid, &lack, has.clone());
         }
+        passed_on
     }
 
     /// What a leaving connection has not written and no connection that stays has had.

@@ -42,12 +42,16 @@ impl Instance {
         if open && is_named {
             self.note_seen(user, mid);
         }
-        if !open && siblings.is_empty() {
-            let leaving = self.of_user(user).map(|(number, _)| number).next();
-            let delivery = Delivery { newest: None, is_noted: false, ..delivery };
-            self.connection(leaving.expect("one was found above")).queue.push(delivery);
+        if !open {
+            self.give_to_leaving(user, &delivery);
         }
         LocalDelivery { known: true, open, had: false, siblings }
+    }
+
+    fn give_to_leaving(&mut self, user: User, delivery: &Delivery) {
+        let Some(leaving) = self.of_user(user).map(|(number, _)| number).next() else { return };
+        let delivery = Delivery { newest: None, is_noted: false, ..delivery.clone() };
+        self.connection(leaving).queue.push(delivery);
     }
 
     /// `Hub::deliver_from_here`
@@ -56,7 +60,8 @@ impl Instance {
             return LocalDelivery::default();
         }
         let siblings = self.siblings.get(user).cloned().unwrap_or_default();
-        self.deliver(user, mid, false, &siblings)
+        // What siblings are told of has one name everywhere.
+        self.deliver(user, mid, !siblings.is_empty(), &siblings)
     }
 
     /// `Hub::deliver_to_open`
@@ -95,11 +100,15 @@ impl Instance {
         let had = self.of_user(user).filter(|(number, one)| had(delivery, *number, one)).count();
         let lacks = |number: &Number| delivery.newest.is_none_or(|newest| *number > newest);
         let open = self.open(user).into_iter().filter(lacks).collect::<Vec<_>>();
-        let is_noted = delivery.is_named && self.seen.is_some();
+        // By the name by which others are told of it, which may be new; and those that get it now answer
+        // for each other.
+        let is_noted = self.seen.is_some();
+        let newest = self.of_user(user).map(|(number, _)| number).max();
         for number in &open {
-            self.connection(*number).queue.push(Delivery { is_noted, ..delivery.clone() });
+            let delivery = Delivery { is_named: true, is_noted, newest, ..delivery.clone() };
+            self.connection(*number).queue.push(delivery);
         }
-        if is_noted && !open.is_empty() {
+        if !open.is_empty() {
             self.note_seen(user, delivery.mid);
         }
         had + open.len()

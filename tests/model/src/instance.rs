@@ -282,6 +282,8 @@ pub struct Instance {
     pub routes: Map<User, Route>,
     /// Messages that came back.
     pub again: Map<Mid, Again>,
+    /// Messages that a connection here had and has let go unread.
+    pub let_go: Set<Mid>,
     /// The sender here, if it waits.
     pub waiting: Option<Waiting>,
     /// Lanes that nobody heard.
@@ -330,6 +332,7 @@ impl Instance {
             siblings: Map::default(),
             routes: Map::default(),
             again: Map::default(),
+            let_go: Set::default(),
             waiting: None,
             deaf: Set::default(),
             lanes: Map::default(),

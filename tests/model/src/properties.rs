@@ -6,10 +6,10 @@ use crate::{
     envelope::Envelope,
     explore::Explored,
     ids::{Epoch, Mid, Number, User},
-    instance::{Answer, Connection, Instance, Phase, Returned, Status},
+    instance::{Answer, Connection, Delivery, Instance, Phase, Returned, Status},
     map::Set,
     redis::{Claimed, Tag},
-    world::World,
+    world::{Message, World},
 };
 
 /// Every property.
@@ -97,7 +97,7 @@ pub const TWICE: &str = "no message is given to a connection twice";
 pub const HELD_FIRST: &str = "what was held is given first and in order";
 /// A sender's messages to a user who moves elsewhere, while nothing fails.
 pub const ORDER: &str = "what came back is not overtaken by what is said after it";
-/// A stale route costs a hop, and so does a stale sibling.
+/// A stale route costs a hop, and so does a stale sibling, once for whoever sends to it.
 pub const ONE_HOP: &str = "a message comes back at most twice for each move of its user";
 /// What owners answer comes to an end.
 pub const ONCE_EACH: &str = "an owner names others who lack a message once";
@@ -202,13 +202,11 @@ fn given(one: &Connection) -> Vec<Mid> {
     one.written.iter().copied().chain(one.queue.iter().map(|one| one.mid)).collect()
 }
 
-/// What a leaving connection hands on under its id is no more than said to the next, who knows it.
+/// What waits at a leaving connection by its id is not written there, and known by who is told of it.
 fn is_once(one: &Connection) -> bool {
-    let is_told_apart = |mid: &Mid| {
-        let mut waiting = one.queue.iter().filter(|waiting| waiting.mid == *mid);
-        one.is_leaving() && !one.written.contains(mid) && waiting.all(|waiting| waiting.is_named)
-    };
-    let given: Vec<Mid> = given(one).into_iter().filter(|mid| !is_told_apart(mid)).collect();
+    let waits = |waiting: &&Delivery| !(one.is_leaving() && waiting.is_named);
+    let waiting = one.queue.iter().filter(waits).map(|waiting| waiting.mid);
+    let given: Vec<Mid> = one.written.iter().copied().chain(waiting).collect();
     let distinct: Set<Mid> = given.iter().copied().collect();
     distinct.len() == given.len()
 }
@@ -231,14 +229,10 @@ fn has_in_order(world: &World, one: &Connection) -> bool {
     pairs.all(|(first, then)| !world.peek_message(first).behind.has(then))
 }
 
-/// Every connection may have passed it on, to every other instance.
 fn takes_one_hop(world: &World) -> bool {
     let moves = world.used.closes + world.used.faults();
-    let passed_on = world.next_number * world.instances().count() as u32;
-    world.used.stops > 0
-        || world.messages().all(|(_, one)| {
-            u32::from(one.returns) <= 2 * moves && u32::from(one.returns_elsewhere) <= passed_on
-        })
+    let is_few = |one: &Message| u32::from(one.returns) <= 2 * moves + u32::from(one.passed_on);
+    world.used.stops > 0 || world.messages().all(|(_, one)| is_few(one))
 }
 
 /// Each epoch that there has been may have named others once.

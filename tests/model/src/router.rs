@@ -46,10 +46,15 @@ impl World {
             return;
         };
         let HoldRequest { user, mid, from: me, ref tried, .. } = request;
+        if !rules.has(Bug::SiblingForgottenLate) {
+            instance.learn_siblings(user, me, &answer.owners);
+        }
         if answer.fate != Fate::Kept {
             if !answer.heard.is_empty() {
                 if answer.heard.len() == answer.owners.len() {
                     instance.deaf.retain(|epoch| !answer.owners.has(epoch));
+                } else if answer.owners.has(me) && !tried.has(me) {
+                    instance.deliver_to_open(user, mid, true, tried);
                 }
                 if rules.confirms {
                     instance.follow(&request, &answer.owners);
@@ -84,8 +89,9 @@ impl World {
             Returned::Unheard(deaf, letter) => {
                 instance.close_route(letter.user, deaf);
                 let mid = letter.mid;
+                let letter = instance.but_who_said_no(rules, letter);
                 instance.redirect(rules, letter, Some(deaf));
-                self.note_return(at, mid);
+                self.message(mid).returns += 1;
             }
             Returned::NotMine(letter) => {
                 let (user, from, mid) = (letter.user, letter.from, letter.mid);
@@ -94,7 +100,7 @@ impl World {
                     instance.close_route(user, from);
                 }
                 instance.redirect_from(rules, letter);
-                self.note_return(at, mid);
+                self.message(mid).returns += 1;
             }
             Returned::AlsoOwned(letter) => {
                 let mid = letter.mid;
@@ -104,6 +110,7 @@ impl World {
             }
             Returned::Unconfirmed(peer, letter) => {
                 instance.close_route(letter.user, peer);
+                let letter = instance.but_who_said_no(rules, letter);
                 instance.tell_again(rules, peer, letter);
             }
         }
@@ -117,10 +124,6 @@ impl Instance {
         if local.known && !local.siblings.is_empty() {
             // Only who really has it may be named: what nobody has had may be held.
             let me = local.open.then_some(self.epoch);
-            if me.is_some() {
-                // What is told to the others may find its way back here.
-                self.note_seen(user, mid);
-            }
             let named = me.into_iter().chain(local.siblings.keys()).collect();
             self.mail(user, mid, &local.siblings, named);
         }
@@ -156,17 +159,21 @@ impl Instance {
     /// the mailbox already, so it is told again, once.
     fn redirect_from(&mut self, rules: &Rules, letter: Letter) {
         let owner = letter.from;
+        let letter = self.but_who_said_no(rules, letter);
         let is_here =
             self.had_here(rules, &letter, Some(owner)) || self.give_here(letter.user, letter.mid);
-        match self.again.get(letter.mid).copied() {
-            Some(Again::Told(first)) if !is_here && first != owner => {
-                self.redirect(rules, letter.but(first), Some(owner));
-            }
-            None if !is_here => {
-                self.again.set(letter.mid, Again::Told(owner));
-                self.redirect(rules, letter.but(owner), None);
-            }
-            _ => self.redirect(rules, letter, Some(owner)),
+        if is_here || self.again.has(letter.mid) {
+            return self.redirect(rules, letter, Some(owner));
+        }
+        self.again.set(letter.mid, Again::Told(owner));
+        self.redirect(rules, letter.but(owner), None);
+    }
+
+    /// `Router::but_who_said_no`
+    fn but_who_said_no(&self, rules: &Rules, letter: Letter) -> Letter {
+        match self.again.get(letter.mid) {
+            Some(Again::Told(first)) if !rules.has(Bug::NoIsForgotten) => letter.but(*first),
+            _ => letter,
         }
     }
 
@@ -176,8 +183,7 @@ impl Instance {
             deaf.iter().for_each(|deaf| self.remove_sibling(letter.user, *deaf));
         }
         // What connections here have had goes to other owners, but is never kept.
-        let was_given = self.again.get(letter.mid) == Some(&Again::Here);
-        let was_here = was_given || self.had_here(rules, &letter, deaf);
+        let was_here = self.had_here(rules, &letter, deaf);
         let Letter { user, mid, epochs: tried, .. } = letter;
         let is_silent = |epoch: &Epoch| self.is_deaf(*epoch);
         let silent = tried.keys().filter(is_silent).chain(deaf).collect();
@@ -185,10 +191,12 @@ impl Instance {
         self.send_on(HoldRequest { tried, deaf: silent, keep: !was_here, ..request });
     }
 
-    /// `Router::had_here`: what comes back from one's own inbox was not here.
+    /// `Router::had_here`: what comes back from one's own inbox was not here, nor was what has been let go.
     fn had_here(&self, rules: &Rules, letter: &Letter, back_from: Option<Epoch>) -> bool {
         let was_own_inbox = back_from == Some(self.epoch) && !rules.has(Bug::OwnInboxCountsAsHere);
-        !was_own_inbox && letter.epochs.has(self.epoch)
+        let was_given = self.again.get(letter.mid) == Some(&Again::Here);
+        let was_sent = !was_own_inbox && letter.epochs.has(self.epoch);
+        (was_given || was_sent) && !self.let_go.has(letter.mid)
     }
 
     /// `Router::tell_again`: whoever owns the user by now; `silent` is not taken for deaf.
@@ -246,6 +254,19 @@ impl Instance {
         self.mail(user, mid, &others, named.clone());
         let known = self.routes.get(user).map(|route| route.epochs.clone()).unwrap_or_default();
         self.learn(user, known.keys().chain(named.keys()).collect());
+    }
+
+    /// `Router::learn_siblings`: an answer of theirs may come behind their word that they have the user
+    /// again.
+    fn learn_siblings(&mut self, user: User, me: Epoch, owners: &Set<Epoch>) {
+        if !owners.has(me) {
+            return;
+        }
+        for owner in owners.keys().filter(|owner| *owner != me) {
+            if !self.is_deaf(owner) {
+                self.add_sibling(user, owner);
+            }
+        }
     }
 
     /// `Router::learn`

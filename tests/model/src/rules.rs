@@ -63,6 +63,9 @@ pub enum Bug {
     ArrivedNotPassedOn,
     /// Whoever is given a second copy of a message names others again (as it once did).
     CopiesAnswered,
+    /// Whoever has said that the user is not there, and has not had the message, is taken for one who has
+    /// when another says so (as it once was).
+    NoIsForgotten,
     /// A sibling is forgotten when the router comes to what has come back, not when that is read (as it
     /// once was).
     SiblingForgottenLate,

@@ -30,10 +30,10 @@ pub struct Message {
     pub behind: Set<Mid>,
     /// Some client has it.
     pub reached: bool,
-    /// How often it came back to where it was said.
+    /// How often it came back.
     pub returns: u8,
-    /// And to who had passed it on.
-    pub returns_elsewhere: u8,
+    /// To how many siblings it was sent by who had been claimed meanwhile.
+    pub passed_on: u8,
     /// How often an owner named others who had not had it.
     pub widened: u8,
     /// A fault took it, and it was counted as a possible loss.
@@ -107,7 +107,7 @@ impl World {
                 behind: Set::default(),
                 reached: false,
                 returns: 0,
-                returns_elsewhere: 0,
+                passed_on: 0,
                 widened: 0,
                 lost: false,
             })
@@ -197,28 +197,19 @@ impl World {
         self.message(mid).behind = behind;
     }
 
-    /// Notes that a message came back.
-    pub fn note_return(&mut self, at: InstanceId, mid: Mid) {
-        let message = self.message(mid);
-        if message.from == at {
-            message.returns += 1;
-        } else {
-            message.returns_elsewhere += 1;
-        }
-    }
-
     /// The instances under whose present epoch the user is registered.
     fn owners_here(&self, user: User) -> impl Iterator<Item = InstanceId> {
         let owners = self.redis.owners(user);
         self.instances().filter(move |(_, one)| owners.has(one.epoch)).map(|(at, _)| at)
     }
 
-    /// The other owners know of this one: until they have taken its `O`, a message that one of
-    /// them delivers is as good as sent before this one connected.
+    /// The others who have the user, if only somebody who is leaving, know of this one: until they have
+    /// taken its `O`, a message that one of them delivers is as good as sent before this one connected.
     fn is_known_to_all(&self, at: InstanceId, user: User) -> bool {
         let epoch = self.peek(at).epoch;
-        let mut others = self.owners_here(user).filter(|other| *other != at);
-        others.all(|other| self.peek(other).siblings.get(user).is_some_and(|all| all.has(epoch)))
+        let has_user = |one: &Instance| one.of_user(user).any(|(_, one)| !one.is_claiming());
+        let mut others = self.instances().filter(|(other, one)| *other != at && has_user(one));
+        others.all(|(_, other)| other.siblings.get(user).is_some_and(|all| all.has(epoch)))
     }
 
     /// Notes that a fault took these.

@@ -69,7 +69,7 @@ fn planted(bug: Bug) -> Planted {
         }
         Bug::ClaimingLeftOut => (Bounds { cuts: 1, ..twice() }, must::SIBLINGS, 10),
         Bug::SenderNotNamed => {
-            (with_messages(Bounds { closes: 1, ..twice() }, 2), must::DELIVERED, 19)
+            (with_messages(Bounds { closes: 1, ..twice() }, 2), must::DELIVERED, 21)
         }
         Bug::OwnInboxCountsAsHere => {
             (with_messages(Bounds { closes: 1, ..Bounds::new(1, 1, 1) }, 1), must::DELIVERED, 15)
@@ -102,6 +102,9 @@ fn planted(bug: Bug) -> Planted {
             let bounds = Bounds { confirms: true, ..Bounds::new(4, 1, 1) };
             (with_messages(bounds, 1), must::ONCE_EACH, 28)
         }
+        Bug::NoIsForgotten => {
+            (with_messages(Bounds { closes: 2, ..twice() }, 1), must::DELIVERED, 29)
+        }
         Bug::SiblingForgottenLate => {
             (with_messages(Bounds { closes: 1, connects: 3, ..twice() }, 1), must::SIBLINGS, 23)
         }
@@ -112,7 +115,7 @@ fn planted(bug: Bug) -> Planted {
     Planted { bug, bounds, broken, steps }
 }
 
-const ALL: [Bug; 28] = [
+const ALL: [Bug; 29] = [
     Bug::ReleaseWithoutCompare,
     Bug::NoTombstone,
     Bug::ReapBeforeFence,
@@ -140,6 +143,7 @@ const ALL: [Bug; 28] = [
     Bug::NobodyWaits,
     Bug::CopiesAnswered,
     Bug::ArrivedNotPassedOn,
+    Bug::NoIsForgotten,
     Bug::SiblingForgottenLate,
 ];
 

@@ -137,6 +137,18 @@ pub fn larger() -> Vec<Exploration> {
         )
         .sees(&[seen::STALE_ROUTE, seen::ALSO_OWNED]),
         Exploration::new(
+            "three connects, one closed, one message",
+            Bounds { connects: 3, closes: 1, ..classic(2, 1, 1, 1) },
+        ),
+        Exploration::new(
+            "two close elsewhere, one message",
+            Bounds { connects: 2, closes: 2, apart: true, ..classic(3, 1, 1, 1) },
+        ),
+        Exploration::new(
+            "two close, one message",
+            Bounds { connects: 2, closes: 2, ..classic(2, 1, 1, 1) },
+        ),
+        Exploration::new(
             "a pause, two connects, one closed",
             Bounds { connects: 2, closes: 1, pauses: 1, ..classic(2, 1, 1, 0) },
         )
