@@ -221,13 +221,8 @@ impl Relay {
     /// Waits until the router has dealt with all that has come back by now.
     pub async fn returns_dealt_with(&self) {
         let given = self.shared.given.load(Ordering::Acquire);
-        loop {
-            let dealing = self.shared.dealing.notified();
-            if self.shared.dealt.load(Ordering::Acquire) >= given {
-                return;
-            }
-            dealing.await;
-        }
+        let are_dealt_with = || self.shared.dealt.load(Ordering::Acquire) >= given;
+        lane::called_until(&self.shared.dealing, are_dealt_with).await;
     }
 
     /// One thing that came back is where it belongs.

@@ -243,14 +243,10 @@ impl Router {
             let letter = self.letter(user, MessageId::random(), text.clone(), named);
             self.send(relay, route.lanes(), letter)
         };
-        if !route.enter() {
-            route.leave();
-            return false;
-        }
-        let is_sent = send();
+        let is_sent = route.enter() && send();
         route.leave();
         if !is_sent {
-            // No room: what is said next must not overtake all that waits there.
+            // Closed already, or no room: what is said next must not overtake all that waits there.
             self.close(&route);
         }
         is_sent
@@ -349,6 +345,7 @@ impl Router {
     fn settle(&self, request: HoldRequest, answer: &HoldAnswer) {
         let HoldRequest { user, mid, payload: text, from: me, tried, deaf, .. } = request;
         self.learn_siblings(user, me, &answer.owners);
+        let is_owed_here = answer.owners.contains(&me) && !tried.contains(&me);
         match answer.fate {
             Fate::Kept(_) => {
                 self.count(&self.shared.counters.held, 1);
@@ -359,7 +356,7 @@ impl Router {
                 // Only if all of them heard it is it known who did.
                 if answer.heard == answer.owners.len() as u64 {
                     self.shared.relay.iter().for_each(|relay| relay.set_heard(&answer.owners));
-                } else if answer.owners.contains(&me) && !tried.contains(&me) {
+                } else if is_owed_here {
                     // Perhaps not by the inbox here.
                     let delivery = Delivery::named(mid, text.clone());
                     self.shared.hub.deliver_to_open(user, &delivery);
@@ -370,7 +367,7 @@ impl Router {
             }
             Fate::NotKept | Fate::Duplicate => {
                 // The user has come here while the store was asked, and no inbox carried it.
-                if answer.owners.contains(&me) && !tried.contains(&me) {
+                if is_owed_here {
                     self.shared.hub.deliver_to_open(user, &Delivery::named(mid, text));
                 }
             }

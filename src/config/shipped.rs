@@ -1,4 +1,5 @@
-//! The file the package installs for reference: every key with its default, as comments, from the table of keys.
+//! The file the package installs for reference: every key with its default, as comments, from the
+//! table of keys.
 
 use super::{
     keys::{KEYS, Key, Reload},

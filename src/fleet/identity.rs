@@ -58,8 +58,8 @@ pub enum IdentityError {
 
 /// Finds out who this instance is, as `fleet.identity` says.
 ///
-/// `auto` asks the metadata service once and goes on without it after two seconds a question at most; `imds` asks
-/// for up to 60 s, because a booting instance may be faster than its metadata.
+/// `auto` asks the metadata service once and goes on without it after two seconds a question at most;
+/// `imds` asks for up to 60 s, because a booting instance may be faster than its metadata.
 pub async fn identify(fleet: &Fleet, instance: &Instance) -> Result<Identity, IdentityError> {
     let metadata = match fleet.identity {
         IdentitySource::Static => None,

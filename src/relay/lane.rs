@@ -119,24 +119,12 @@ impl Lane {
     /// read it, or it has been given back, or given up. What was passed on to a peer that is not heard
     /// any more is not waited for: it comes back when the peer is given up, seconds from now.
     pub async fn settled(&self, mark: u64) {
-        loop {
-            let progress = self.progress.notified();
-            if self.is_settled(mark) {
-                return;
-            }
-            progress.await;
-        }
+        called_until(&self.progress, || self.is_settled(mark)).await;
     }
 
     /// Waits until everything up to `mark` has been published, or given up.
     pub async fn published(&self, mark: u64) {
-        loop {
-            let published = self.published.notified();
-            if self.is_published(mark) {
-                return;
-            }
-            published.await;
-        }
+        called_until(&self.published, || self.is_published(mark)).await;
     }
 
     /// A round is over.
@@ -211,6 +199,18 @@ impl Lane {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until something holds, which whoever makes it so tells by `notify_waiters`.
+pub(super) async fn called_until(called: &Notify, holds: impl Fn() -> bool) {
+    loop {
+        // Before the look: a call in between is heard.
+        let call = called.notified();
+        if holds() {
+            return;
+        }
+        call.await;
     }
 }
 
